@@ -1,0 +1,52 @@
+//! `mailrig`: every role of the rig as a subcommand of one executable.
+//!
+//! One file a subcommand; this one only says which there are and turns their result into an exit status.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+mod compare;
+mod guard;
+mod mta;
+mod run;
+mod send;
+mod sink;
+
+#[derive(Parser)]
+#[command(
+    name = "mailrig",
+    version,
+    about = "Measures mail delivery architectures: a complete MTA, sinks, load generators and a harness"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run benchmark profiles and write their result CSVs
+    Run(run::Args),
+    /// Put two runs, or one run's subjects, side by side
+    Compare(compare::Args),
+    /// Load an SMTP server
+    Send(send::Args),
+    /// Be the remote site: accept, delay or refuse mail and keep a ledger of it
+    Sink(sink::Args),
+    /// The mail transfer agent
+    Mta(mta::Args),
+    /// Clean up after a harness that died
+    #[command(hide = true)]
+    Guard(guard::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run::main(args),
+        Command::Compare(args) => compare::main(args),
+        Command::Send(args) => send::main(args),
+        Command::Sink(args) => sink::main(args),
+        Command::Mta(args) => mta::main(args),
+        Command::Guard(args) => guard::main(args),
+    }
+}
