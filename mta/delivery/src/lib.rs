@@ -1,1 +1,18 @@
-//! delivery
+//! What a delivery is: the values that queue manager, spool, scheduler and delivery agents share, and
+//! how they travel over a UNIX socket.
+//!
+//! Holds no I/O, no clock and no policy. Everything read from a socket is bounded and checked here, so
+//! that a confused or hostile process at the other end can hurt no more than its own delivery.
+
+mod envelope;
+mod intake;
+mod queue_id;
+mod report;
+mod request;
+pub mod wire;
+
+pub use envelope::{Envelope, EpochMs, RecipientState};
+pub use intake::{IntakeAnswer, IntakeFrame, CREDIT_BYTES, MAX_CHUNK_BYTES};
+pub use queue_id::{BadQueueId, QueueId};
+pub use report::{AgentFrame, DeliveryReport, StageTimes};
+pub use request::{Content, DeliveryRequest, NextHop, INLINE_CONTENT_BYTES, MAX_RECIPIENTS_PER_REQUEST};

@@ -1,0 +1,146 @@
+//! What a delivery agent says: that it is ready, and how each delivery ended.
+
+use crate::wire::{Decoder, Encoder, WireError};
+use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
+use smtp::{EnhancedStatus, ReplyCode, Stage};
+
+/// Both sides of the agent protocol say this number; a difference ends the conversation.
+const PROTOCOL_VERSION: u16 = 1;
+
+/// Longest text of one recipient's status that is believed, in bytes.
+const MAX_STATUS_TEXT_BYTES: usize = 1024;
+
+/// Absolute times on CLOCK_MONOTONIC in nanoseconds; 0 = that stage was not reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StageTimes {
+    /// The agent had the whole request.
+    pub started_ns: u64,
+    /// The session was ready for MAIL (an open session that is reused: at once).
+    pub ready_ns: u64,
+    /// The last reply was in, or the delivery given up.
+    pub done_ns: u64,
+}
+
+/// The end of one delivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeliveryReport {
+    pub id: u64,
+    /// One status per recipient of the request, in its order, and what they say of the host.
+    pub outcome: Outcome,
+    /// Who answered: `address:port`, or the next hop when nobody did.
+    pub remote: String,
+    pub times: StageTimes,
+}
+
+/// A frame from an agent to the queue manager.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AgentFrame {
+    /// Said once, first: the agent is set up and may be given deliveries.
+    Ready,
+    Report(DeliveryReport),
+    /// The agent takes no further request (its reuse limit); what it has, it finishes.
+    Draining,
+}
+
+const KIND_READY: u8 = 16;
+const KIND_REPORT: u8 = 17;
+const KIND_DRAINING: u8 = 18;
+
+impl AgentFrame {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            AgentFrame::Ready => Encoder::frame(out, KIND_READY).u16(PROTOCOL_VERSION),
+            AgentFrame::Draining => drop(Encoder::frame(out, KIND_DRAINING)),
+            AgentFrame::Report(report) => report.encode(&mut Encoder::frame(out, KIND_REPORT)),
+        }
+    }
+
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<AgentFrame, WireError> {
+        let mut input = Decoder::new(payload);
+        let frame = match kind {
+            KIND_READY if input.u16()? == PROTOCOL_VERSION => AgentFrame::Ready,
+            KIND_READY => return Err(WireError::Invalid("protocol version")),
+            KIND_DRAINING => AgentFrame::Draining,
+            KIND_REPORT => AgentFrame::Report(DeliveryReport::decode(&mut input)?),
+            _ => return Err(WireError::Invalid("kind of frame")),
+        };
+        input.finish()?;
+        Ok(frame)
+    }
+}
+
+impl DeliveryReport {
+    fn encode(&self, frame: &mut Encoder<'_>) {
+        frame.u64(self.id);
+        frame.str(&self.remote);
+        frame.u64(self.times.started_ns);
+        frame.u64(self.times.ready_ns);
+        frame.u64(self.times.done_ns);
+        frame.u8(match self.outcome.hop {
+            HopStatus::Up => 0,
+            HopStatus::Throttle => 1,
+        });
+        frame.u16(u16::try_from(self.outcome.recipients.len()).expect("as many as the request had"));
+        for status in &self.outcome.recipients {
+            encode_status(status, frame);
+        }
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<DeliveryReport, WireError> {
+        let id = input.u64()?;
+        let remote = input.str()?.to_owned();
+        let times = StageTimes { started_ns: input.u64()?, ready_ns: input.u64()?, done_ns: input.u64()? };
+        let hop = match input.u8()? {
+            0 => HopStatus::Up,
+            1 => HopStatus::Throttle,
+            _ => return Err(WireError::Invalid("hop status")),
+        };
+        let count = usize::from(input.u16()?);
+        if count > crate::MAX_RECIPIENTS_PER_REQUEST {
+            return Err(WireError::Invalid("number of recipients"));
+        }
+        let recipients = (0..count).map(|_| decode_status(input)).collect::<Result<Vec<_>, _>>()?;
+        Ok(DeliveryReport { id, outcome: Outcome { recipients, hop }, remote, times })
+    }
+}
+
+fn encode_status(status: &RecipientStatus, frame: &mut Encoder<'_>) {
+    frame.u8(match status.disposition {
+        Disposition::Delivered => 0,
+        Disposition::Deferred => 1,
+        Disposition::Bounced => 2,
+    });
+    frame.u16(status.code.map_or(0, ReplyCode::get));
+    frame.str(&status.enhanced.to_string());
+    frame.u8(Stage::ALL.iter().position(|stage| *stage == status.stage).expect("ALL has every stage") as u8);
+    frame.str(clip(&status.text));
+}
+
+fn decode_status(input: &mut Decoder<'_>) -> Result<RecipientStatus, WireError> {
+    let disposition = match input.u8()? {
+        0 => Disposition::Delivered,
+        1 => Disposition::Deferred,
+        2 => Disposition::Bounced,
+        _ => return Err(WireError::Invalid("disposition")),
+    };
+    let code = match input.u16()? {
+        0 => None,
+        code => Some(ReplyCode::new(code).ok_or(WireError::Invalid("reply code"))?),
+    };
+    let enhanced: EnhancedStatus =
+        EnhancedStatus::parse(input.str()?).ok_or(WireError::Invalid("enhanced status code"))?;
+    let stage = *Stage::ALL.get(usize::from(input.u8()?)).ok_or(WireError::Invalid("stage"))?;
+    let text = input.str()?;
+    if text.len() > MAX_STATUS_TEXT_BYTES || text.chars().any(char::is_control) {
+        return Err(WireError::Invalid("status text"));
+    }
+    Ok(RecipientStatus { disposition, code, enhanced, text: text.to_owned(), stage })
+}
+
+fn clip(text: &str) -> &str {
+    let mut end = text.len().min(MAX_STATUS_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

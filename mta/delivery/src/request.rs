@@ -1,0 +1,132 @@
+//! What the queue manager asks of a delivery agent.
+
+use crate::envelope::{decode_forward_path, decode_reverse_path, encode_forward_path, encode_reverse_path};
+use crate::wire::{Decoder, Encoder, WireError};
+use crate::QueueId;
+use smtp::{ForwardPath, ReversePath};
+use std::fmt;
+
+/// A message of up to this size travels inside the request; a larger one as a descriptor of its own file.
+pub const INLINE_CONTENT_BYTES: usize = 64 * 1024;
+
+/// More recipients of one message at one next hop become several requests (RFC 5321 §4.5.3.1.8 has servers take 100).
+pub const MAX_RECIPIENTS_PER_REQUEST: usize = 100;
+
+/// Where a message goes next: host (name or address; IPv6 in brackets) and port.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NextHop(String);
+
+impl NextHop {
+    /// Checks `host:port`; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<NextHop, String> {
+        let wrong = |why: &str| Err(format!("`{text}` is not a next hop: {why}; write host:port, for example \"127.0.0.1:25\""));
+        let Some((host, port)) = text.rsplit_once(':') else { return wrong("no port") };
+        if host.is_empty() || text.len() > 300 {
+            return wrong("no host, or longer than 300 bytes");
+        }
+        if host.contains(':') != (host.starts_with('[') && host.ends_with(']')) {
+            return wrong("an IPv6 address stands in brackets");
+        }
+        if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)) {
+            return wrong("a character that no host name has");
+        }
+        match port.parse::<u16>() {
+            Ok(1..) => Ok(NextHop(text.to_owned())),
+            _ => wrong("a port is a number from 1 to 65535"),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The message of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// The whole message, CRLF line ends, not dot-stuffed.
+    Inline(Vec<u8>),
+    /// A descriptor comes beside the frame (SCM_RIGHTS); the message is `length` bytes from `offset` of its file.
+    Descriptor { offset: u64, length: u64 },
+}
+
+/// One delivery: one message to the recipients that share a next hop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeliveryRequest {
+    /// Chosen by the queue manager, repeated in the report; no two in flight on a socket are alike.
+    pub id: u64,
+    pub queue_id: QueueId,
+    pub next_hop: NextHop,
+    pub reverse_path: ReversePath,
+    pub recipients: Vec<ForwardPath>,
+    pub eight_bit: bool,
+    pub content: Content,
+}
+
+const KIND_REQUEST: u8 = 1;
+const CONTENT_INLINE: u8 = 0;
+const CONTENT_DESCRIPTOR: u8 = 1;
+
+impl DeliveryRequest {
+    pub fn size_bytes(&self) -> u64 {
+        match &self.content {
+            Content::Inline(bytes) => bytes.len() as u64,
+            Content::Descriptor { length, .. } => *length,
+        }
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut frame = Encoder::frame(out, KIND_REQUEST);
+        frame.u64(self.id);
+        frame.u64(self.queue_id.0);
+        frame.str(self.next_hop.as_str());
+        encode_reverse_path(&self.reverse_path, &mut frame);
+        frame.u8(u8::from(self.eight_bit));
+        frame.u16(u16::try_from(self.recipients.len()).expect("bounded by MAX_RECIPIENTS_PER_REQUEST"));
+        for recipient in &self.recipients {
+            encode_forward_path(recipient, &mut frame);
+        }
+        match &self.content {
+            Content::Inline(bytes) => {
+                frame.u8(CONTENT_INLINE);
+                frame.bytes(bytes);
+            }
+            Content::Descriptor { offset, length } => {
+                frame.u8(CONTENT_DESCRIPTOR);
+                frame.u64(*offset);
+                frame.u64(*length);
+            }
+        }
+    }
+
+    /// Decodes the payload of a frame of the given kind.
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<DeliveryRequest, WireError> {
+        if kind != KIND_REQUEST {
+            return Err(WireError::Invalid("kind of frame"));
+        }
+        let mut input = Decoder::new(payload);
+        let id = input.u64()?;
+        let queue_id = QueueId(input.u64()?);
+        let next_hop = NextHop::parse(input.str()?).map_err(|_| WireError::Invalid("next hop"))?;
+        let reverse_path = decode_reverse_path(&mut input)?;
+        let eight_bit = input.bool()?;
+        let count = usize::from(input.u16()?);
+        if count == 0 || count > MAX_RECIPIENTS_PER_REQUEST {
+            return Err(WireError::Invalid("number of recipients"));
+        }
+        let recipients = (0..count).map(|_| decode_forward_path(&mut input)).collect::<Result<Vec<_>, _>>()?;
+        let content = match input.u8()? {
+            CONTENT_INLINE => Content::Inline(input.bytes()?.to_vec()),
+            CONTENT_DESCRIPTOR => Content::Descriptor { offset: input.u64()?, length: input.u64()? },
+            _ => return Err(WireError::Invalid("content")),
+        };
+        input.finish()?;
+        Ok(DeliveryRequest { id, queue_id, next_hop, reverse_path, recipients, eight_bit, content })
+    }
+}
