@@ -1,0 +1,17 @@
+//! The session of the side that sends mail: what to write, what a reply means, when to give up.
+//!
+//! ```text
+//! greeting -> EHLO (-> HELO) -> idle -> [RSET] MAIL RCPT.. DATA -> body -> dot -> idle -> .. -> QUIT
+//! ```
+//!
+//! The driver owns the connection, the input buffer and the clock. It must not know sockets, queues or retries.
+
+mod extensions;
+mod options;
+mod outcome;
+mod session;
+
+pub use extensions::Extensions;
+pub use options::{Options, Timeouts};
+pub use outcome::{Cause, Disposition, HopStatus, Outcome, RecipientStatus, Transaction, connect_failed};
+pub use session::{Event, Session};

@@ -1,0 +1,61 @@
+//! What a client session is told once: its name, and how long to wait for whom.
+
+use std::time::Duration;
+
+/// Settings of a session, shared by all that are alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Our host name, the argument of EHLO and HELO.
+    pub hello: String,
+    /// Use PIPELINING (RFC 2920) where it is offered.
+    pub pipelining: bool,
+    /// How long to wait for each reply.
+    pub timeouts: Timeouts,
+}
+
+impl Options {
+    /// Pipelining where offered, the timeouts of RFC 5321.
+    pub fn new(hello: impl Into<String>) -> Options {
+        Options { hello: hello.into(), pipelining: true, timeouts: Timeouts::default() }
+    }
+}
+
+/// How long to wait for the whole reply to each command; never restarted by single bytes or lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The greeting, from the connection's start.
+    pub greeting: Duration,
+    /// EHLO, HELO.
+    pub hello: Duration,
+    /// MAIL.
+    pub mail: Duration,
+    /// RCPT, each.
+    pub rcpt: Duration,
+    /// DATA, until 354.
+    pub data_init: Duration,
+    /// Between two moments when body bytes could be written.
+    pub data_block: Duration,
+    /// The final dot.
+    pub data_end: Duration,
+    /// RSET.
+    pub rset: Duration,
+    /// QUIT.
+    pub quit: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        Timeouts {
+            greeting: minutes(5),          // RFC 5321 §4.5.3.2.1
+            hello: minutes(5),             // not in RFC 5321 §4.5.3.2; as MAIL
+            mail: minutes(5),              // RFC 5321 §4.5.3.2.2
+            rcpt: minutes(5),              // RFC 5321 §4.5.3.2.3
+            data_init: minutes(2),         // RFC 5321 §4.5.3.2.4
+            data_block: minutes(3),        // RFC 5321 §4.5.3.2.5
+            data_end: minutes(10), // RFC 5321 §4.5.3.2.6: long, because giving up early duplicates mail
+            rset: minutes(5),      // not in RFC 5321 §4.5.3.2; as MAIL
+            quit: Duration::from_secs(30), // not in RFC 5321 §4.5.3.2; no mail hangs on it
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Reverse-path, forward-path and mailbox: the addresses of an envelope.
+//!
+//! Parsed once at the edge into types that hold only what may be sent again. No 8-bit addresses (RFC 6531) yet.
+//! It must not know what an address is for, nor look a domain up.
+
+mod grammar;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// `local-part@domain`, RFC 5321 §4.1.2, kept exactly as written. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mailbox {
+    text: Arc<str>,
+    /// Bytes of the local part; the `@` comes right after.
+    local_bytes: u8,
+}
+
+impl Mailbox {
+    /// Parses `local-part@domain` without angle brackets.
+    ///
+    /// # Errors
+    /// [`PathError`] on anything that RFC 5321 §4.1.2 does not allow or that §4.5.3.1 says is too long.
+    pub fn parse(text: &str) -> Result<Mailbox, PathError> {
+        let local_bytes = grammar::mailbox(text.as_bytes())?;
+        Ok(Mailbox { text: Arc::from(text), local_bytes })
+    }
+
+    /// The local part as written, with its quotes if it had any. Case matters (RFC 5321 §2.4).
+    pub fn local(&self) -> &str {
+        &self.text[..usize::from(self.local_bytes)]
+    }
+
+    /// The domain or address literal as written. Case does not matter (RFC 5321 §2.4).
+    pub fn domain(&self) -> &str {
+        &self.text[usize::from(self.local_bytes) + 1..]
+    }
+
+    /// The whole address, `local-part@domain`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Where a bounce goes: the argument of MAIL.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReversePath {
+    /// `<>`: a bounce, never to be bounced again (RFC 5321 §4.5.5).
+    Null,
+    /// `<local-part@domain>`.
+    Mailbox(Mailbox),
+}
+
+impl ReversePath {
+    /// Parses what stands between the angle brackets: empty is the null reverse-path.
+    ///
+    /// # Errors
+    /// As [`Mailbox::parse`].
+    pub fn parse(text: &str) -> Result<ReversePath, PathError> {
+        if text.is_empty() {
+            return Ok(ReversePath::Null);
+        }
+        Mailbox::parse(grammar::without_source_route(text)?).map(ReversePath::Mailbox)
+    }
+
+    /// The address, empty for the null reverse-path.
+    pub fn as_str(&self) -> &str {
+        match self {
+            ReversePath::Null => "",
+            ReversePath::Mailbox(mailbox) => mailbox.as_str(),
+        }
+    }
+}
+
+/// A recipient: the argument of RCPT.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ForwardPath {
+    /// `<postmaster>` without a domain, in any case: RFC 5321 §4.1.1.3, §4.5.1.
+    Postmaster,
+    /// `<local-part@domain>`.
+    Mailbox(Mailbox),
+}
+
+impl ForwardPath {
+    /// Parses what stands between the angle brackets.
+    ///
+    /// # Errors
+    /// As [`Mailbox::parse`].
+    pub fn parse(text: &str) -> Result<ForwardPath, PathError> {
+        if text.eq_ignore_ascii_case(POSTMASTER) {
+            return Ok(ForwardPath::Postmaster);
+        }
+        Mailbox::parse(grammar::without_source_route(text)?).map(ForwardPath::Mailbox)
+    }
+
+    /// The address, `postmaster` for the one without a domain.
+    pub fn as_str(&self) -> &str {
+        match self {
+            ForwardPath::Postmaster => POSTMASTER,
+            ForwardPath::Mailbox(mailbox) => mailbox.as_str(),
+        }
+    }
+
+    /// The domain, `None` for the bare postmaster.
+    pub fn domain(&self) -> Option<&str> {
+        match self {
+            ForwardPath::Postmaster => None,
+            ForwardPath::Mailbox(mailbox) => Some(mailbox.domain()),
+        }
+    }
+}
+
+/// Why a text is not a mailbox or path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathError {
+    /// No `@`, or nothing at all.
+    NoDomain,
+    /// Local part empty, or with a character that needs quotes.
+    LocalPart,
+    /// Local part over 64 bytes.
+    LocalPartTooLong,
+    /// Not a domain name nor an address literal.
+    Domain,
+    /// Domain over 255 bytes.
+    DomainTooLong,
+    /// Path over 256 bytes with its angle brackets.
+    PathTooLong,
+    /// A byte outside ASCII.
+    NotAscii,
+    /// A source route (`@a,@b:`) that is not one.
+    SourceRoute,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::NoDomain => "address without @domain",
+            PathError::LocalPart => "bad local part of the address",
+            PathError::LocalPartTooLong => "local part of the address over 64 bytes",
+            PathError::Domain => "bad domain in the address",
+            PathError::DomainTooLong => "domain of the address over 255 bytes",
+            PathError::PathTooLong => "address over 254 bytes",
+            PathError::NotAscii => "address with a character outside ASCII",
+            PathError::SourceRoute => "bad source route before the address",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
+
+macro_rules! text_form {
+    ($type:ty) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "<{}>", self.as_str())
+            }
+        }
+        impl FromStr for $type {
+            type Err = PathError;
+            fn from_str(text: &str) -> Result<Self, PathError> {
+                <$type>::parse(text)
+            }
+        }
+    };
+}
+
+text_form!(Mailbox);
+text_form!(ReversePath);
+text_form!(ForwardPath);
+
+const POSTMASTER: &str = "postmaster";

@@ -1,0 +1,8 @@
+//! The session of the side that takes mail: which command is allowed when, and what to answer.
+//!
+//! The driver answers each event with [`Session::accept`] (the default) or [`Session::reply`]. It must not know
+//! sockets, spools or what a site's policy is.
+
+mod session;
+
+pub use session::{Event, Extensions, Limits, Session};
