@@ -1,1 +1,17 @@
-//! profile
+//! What to measure: a profile's text becomes a checked [`Experiment`], every trial of it decided in advance.
+//!
+//! Nothing is started here and no process is known; whoever runs the trials takes them as they stand. All that can
+//! be wrong with a profile is found here, with file, line and what to write instead.
+
+mod behaviour;
+mod check;
+mod experiment;
+mod order;
+mod plan;
+mod raw;
+
+pub use behaviour::{Delay, Reply, Sink, Stage};
+pub use check::{Context, parse, read};
+pub use experiment::{
+    Driver, Durability, Experiment, Load, LoadModel, Mta, Placement, Queue, Spawn, Subject, Tls, Trial,
+};

@@ -1,0 +1,397 @@
+//! From the text to an experiment: every value is checked here, and each refusal names its line and what to do.
+
+use crate::behaviour::{Delay, Reply, Sink, Stage};
+use crate::experiment::{Driver, Durability, Experiment, LoadModel, Mta, Placement, Queue, Spawn, Tls};
+use crate::plan::{Plan, Point, SubjectPlan};
+use crate::raw::{RawProfile, RawQueue, RawStages, RawSubject};
+use settings::Error;
+use std::path::Path;
+use std::time::Duration;
+
+/// What does not stand in the profile: the command line's wishes and the machine's limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Instead of the profile's `repeats`.
+    pub repeats: Option<u32>,
+    /// Names of the subjects to keep; empty keeps all.
+    pub only: Vec<String>,
+    /// Files that one process may hold (RLIMIT_NOFILE, as the children will have it).
+    pub descriptors_max: u64,
+}
+
+/// Reads and checks a profile.
+///
+/// # Errors
+/// The first thing that is wrong, as FILE:LINE:COLUMN, with a hint where there is something to do.
+pub fn read(path: &Path, context: &Context) -> Result<Experiment, Error> {
+    parse(&settings::read_text(path)?, &path.display().to_string(), context)
+}
+
+/// As [`read`], for a text that is at hand.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(text: &str, file: &str, context: &Context) -> Result<Experiment, Error> {
+    let raw: RawProfile = settings::parse_toml(text, file)?;
+    Checker { file, text }.experiment(raw, context)
+}
+
+pub(crate) struct Checker<'a> {
+    pub file: &'a str,
+    pub text: &'a str,
+}
+
+impl Checker<'_> {
+    pub fn error(&self, key: &str, message: impl Into<String>) -> Error {
+        Error::at(self.file, self.text, key, message.into())
+    }
+
+    fn experiment(&self, raw: RawProfile, context: &Context) -> Result<Experiment, Error> {
+        self.name("name", &raw.name)?;
+        let repeats = match context.repeats {
+            Some(repeats) => repeats,
+            None => self.number("repeats", raw.repeats, 3, 1..=REPEATS_MAX)?,
+        };
+        if repeats == 0 || repeats > REPEATS_MAX {
+            return Err(Error::whole(
+                self.file,
+                format!("--repeat {repeats} is not from 1 to {REPEATS_MAX}"),
+            ));
+        }
+        let load_model =
+            self.word("load.model", raw.load.model.as_deref(), "preload", LoadModel::ALL, |w| w.as_str())?;
+        let placement =
+            self.word("placement", raw.placement.as_deref(), "pinned", Placement::ALL, |w| w.as_str())?;
+        let tls = self.word("tls", raw.tls.as_deref(), "none", Tls::ALL, |w| w.as_str())?;
+        let sink = Sink { delays: self.delays(&raw.sink.delay)?, replies: self.replies(&raw.sink.reply)? };
+        let plan = Plan {
+            seed: raw.seed.unwrap_or(1),
+            repeats,
+            model: load_model,
+            tls,
+            size_bytes: raw.load.size,
+            connections: self.number("load.connections", raw.load.connections, 20, 1..=10_000)?,
+            sender: self.address("load.sender", raw.load.sender.as_deref(), "sender@load.test")?,
+            recipient: self.address(
+                "load.recipient",
+                raw.load.recipient.as_deref(),
+                "recipient@sink.test",
+            )?,
+            sink,
+            subjects: self.subjects(&raw, context)?,
+            points: self.points(&raw)?,
+            duration: raw.points.duration,
+            messages: raw.points.messages,
+            messages_max: raw.points.messages_max,
+            descriptors_max: context.descriptors_max,
+        };
+        let drain_timeout = raw.drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+        if drain_timeout < Duration::from_secs(1) {
+            return Err(self
+                .error("drain_timeout", "`drain_timeout` leaves no time to deliver")
+                .with_hint("write 1s or more"));
+        }
+        let (trials, notes) = self.plan(&plan)?;
+        Ok(Experiment {
+            name: raw.name,
+            purpose: raw.purpose,
+            file: self.file.to_owned(),
+            text: self.text.to_owned(),
+            seed: plan.seed,
+            repeats,
+            placement,
+            drain_timeout,
+            subjects: plan.subjects.iter().map(|subject| subject.name.clone()).collect(),
+            trials,
+            notes,
+        })
+    }
+
+    fn subjects(&self, raw: &RawProfile, context: &Context) -> Result<Vec<SubjectPlan>, Error> {
+        let names: Vec<&str> = raw.subject.iter().map(|subject| subject.name.as_str()).collect();
+        if names.is_empty() {
+            return Err(self
+                .error("subject", "there is no subject, so nothing would be measured")
+                .with_hint("add a [[subject]] with a name, a driver, agents_max and connections_per_agent"));
+        }
+        if let Some(wanted) = context.only.iter().find(|wanted| !names.contains(&wanted.as_str())) {
+            let hint = match settings::nearest(wanted, names.iter().copied()) {
+                Some(right) => format!("did you mean `{right}`?"),
+                None => format!("the subjects are {}", names.join(", ")),
+            };
+            return Err(self.error("subject", format!("no subject is called `{wanted}`")).with_hint(hint));
+        }
+        let mut subjects = Vec::new();
+        for (at, subject) in raw.subject.iter().enumerate() {
+            if names[..at].contains(&subject.name.as_str()) {
+                let message = format!("a subject called `{}` stands above already", subject.name);
+                let hint = "give each subject a name of its own; two equal subjects show the noise floor";
+                return Err(self.error(&format!("subject.{at}.name"), message).with_hint(hint));
+            }
+            let checked = self.subject(&format!("subject.{at}"), subject, raw)?;
+            if context.only.is_empty() || context.only.contains(&subject.name) {
+                subjects.push(checked);
+            }
+        }
+        Ok(subjects)
+    }
+
+    fn subject(&self, at: &str, raw: &RawSubject, profile: &RawProfile) -> Result<SubjectPlan, Error> {
+        let key = |name: &str| format!("{at}.{name}");
+        self.name(&key("name"), &raw.name)?;
+        let driver = self.word(&key("driver"), Some(&raw.driver), "", Driver::ALL, |w| w.as_str())?;
+        let max_use = match driver {
+            Driver::Blocking => 100,
+            Driver::Event => 0,
+        };
+        let max_idle = raw.max_idle.unwrap_or(MAX_IDLE);
+        if max_idle.is_zero() {
+            let error = self.error(&key("max_idle"), "`max_idle` is zero: every agent would end at once");
+            return Err(error.with_hint("write 1s or more; 100s is the default"));
+        }
+        Ok(SubjectPlan {
+            key: at.to_owned(),
+            name: raw.name.clone(),
+            mta: self.word(&key("mta"), raw.mta.as_deref(), "mailrig", Mta::ALL, |w| w.as_str())?,
+            driver,
+            agents_max: raw.agents_max,
+            connections_per_agent: raw.connections_per_agent,
+            spawn: self.word(&key("spawn"), raw.spawn.as_deref(), "zygote", Spawn::ALL, |w| w.as_str())?,
+            max_use: self.number(&key("max_use"), raw.max_use, max_use, 0..=u32::MAX)?,
+            max_idle,
+            durability: self.word(
+                &key("durability"),
+                raw.durability.as_deref(),
+                "full",
+                Durability::ALL,
+                |w| w.as_str(),
+            )?,
+            messages_per_connection: self.number(
+                "load.messages_per_connection",
+                profile.load.messages_per_connection,
+                1,
+                1..=1_000_000,
+            )?,
+            pipelining: profile.load.pipelining.unwrap_or(true),
+            queue: self.queue(&key("queue"), &raw.queue)?,
+        })
+    }
+
+    fn queue(&self, at: &str, raw: &RawQueue) -> Result<Queue, Error> {
+        let queue = Queue {
+            minimal_backoff: raw.minimal_backoff.unwrap_or(Duration::from_secs(300)),
+            maximal_backoff: raw.maximal_backoff.unwrap_or(Duration::from_secs(4000)),
+            lifetime: raw.lifetime.unwrap_or(Duration::from_secs(5 * 86_400)),
+        };
+        if queue.minimal_backoff.is_zero() {
+            let error = self.error(
+                &format!("{at}.minimal_backoff"),
+                "`minimal_backoff` is zero: a deferral would be retried at once, without end",
+            );
+            return Err(error.with_hint("write 1s or more; 300s is the default"));
+        }
+        if queue.minimal_backoff > queue.maximal_backoff {
+            let message = format!(
+                "`minimal_backoff` ({}) is longer than `maximal_backoff` ({})",
+                settings::duration::format(queue.minimal_backoff),
+                settings::duration::format(queue.maximal_backoff)
+            );
+            let given = if raw.minimal_backoff.is_some() { "minimal_backoff" } else { "maximal_backoff" };
+            return Err(self.error(&format!("{at}.{given}"), message));
+        }
+        Ok(queue)
+    }
+
+    fn points(&self, raw: &RawProfile) -> Result<Vec<Point>, Error> {
+        let points = &raw.points;
+        for (at, concurrency) in points.concurrency.iter().enumerate() {
+            let key = format!("points.concurrency.{at}");
+            if *concurrency == 0 {
+                return Err(self
+                    .error(&key, "a concurrency of 0 delivers nothing")
+                    .with_hint("write 1 or more"));
+            }
+            if *concurrency > CONCURRENCY_MAX {
+                return Err(
+                    self.error(&key, format!("a concurrency of {concurrency} is above {CONCURRENCY_MAX}"))
+                );
+            }
+        }
+        self.sweep("points.concurrency", &points.concurrency)?;
+        let sizes: Option<Vec<u64>> =
+            points.size.as_ref().map(|sizes| sizes.iter().map(|size| size.0).collect());
+        if let Some(sizes) = &sizes {
+            self.sweep("points.size", sizes)?;
+            self.not_twice(raw.load.size.is_some(), "points.size", "load.size")?;
+        }
+        let delays = points.delay.as_ref().map(|delays| {
+            let parsed =
+                delays.iter().enumerate().map(|(at, text)| self.delay(&format!("points.delay.{at}"), text));
+            parsed.collect::<Result<Vec<Delay>, Error>>()
+        });
+        let delays = delays.transpose()?;
+        if let Some(delays) = &delays {
+            self.sweep("points.delay", delays)?;
+            self.not_twice(raw.sink.delay.each.is_some(), "points.delay", "sink.delay.each")?;
+        }
+        let size = raw.load.size.unwrap_or(SIZE);
+        let mut expanded = Vec::new();
+        for delay in delays.map_or(vec![None], |delays| delays.into_iter().map(Some).collect()) {
+            for size_bytes in sizes.clone().unwrap_or(vec![size]) {
+                for concurrency in &points.concurrency {
+                    expanded.push(Point { concurrency: *concurrency, size_bytes, delay });
+                }
+            }
+        }
+        Ok(expanded)
+    }
+
+    /// An axis has a value, and none twice: equal points would be told apart by nothing in the CSV.
+    fn sweep<T: PartialEq + std::fmt::Debug>(&self, key: &str, values: &[T]) -> Result<(), Error> {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        if values.is_empty() {
+            return Err(self.error(key, format!("`{name}` has no value, so there is no point to measure")));
+        }
+        match (1..values.len()).find(|at| values[..*at].contains(&values[*at])) {
+            Some(at) => Err(self.error(&format!("{key}.{at}"), format!("`{name}` has this value twice"))),
+            None => Ok(()),
+        }
+    }
+
+    fn not_twice(&self, also: bool, key: &str, other: &str) -> Result<(), Error> {
+        if !also {
+            return Ok(());
+        }
+        Err(self
+            .error(key, format!("`{key}` and `{other}` say the same thing"))
+            .with_hint("leave one of them out"))
+    }
+
+    fn delays(&self, raw: &RawStages) -> Result<Vec<(Stage, Delay)>, Error> {
+        raw.given()
+            .map(|(stage, text)| Ok((stage, self.delay(&format!("sink.delay.{}", stage.as_str()), text)?)))
+            .collect()
+    }
+
+    fn delay(&self, key: &str, text: &str) -> Result<Delay, Error> {
+        Delay::parse(text).map_err(|message| self.error(key, message))
+    }
+
+    fn replies(&self, raw: &RawStages) -> Result<Vec<(Stage, Reply)>, Error> {
+        raw.given()
+            .map(|(stage, text)| {
+                let key = format!("sink.reply.{}", stage.as_str());
+                Reply::parse(text).map(|reply| (stage, reply)).map_err(|message| self.error(&key, message))
+            })
+            .collect()
+    }
+
+    fn word<T: Copy>(
+        &self,
+        key: &str,
+        given: Option<&str>,
+        default: &str,
+        all: &[T],
+        as_str: impl Fn(T) -> &'static str,
+    ) -> Result<T, Error> {
+        let given_word = given.unwrap_or(default);
+        if let Some(word) = all.iter().find(|word| as_str(**word) == given_word) {
+            return Ok(*word);
+        }
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let known: Vec<&str> = all.iter().map(|word| as_str(*word)).collect();
+        let choice = format!("write {}", known.join(" or "));
+        if LATER.contains(&(name, given_word)) {
+            let message = format!("`{name}` = \"{given_word}\" is not there yet");
+            return Err(self.error(key, message).with_hint(choice));
+        }
+        let hint = match settings::nearest(given_word, known.iter().copied()) {
+            Some(right) => format!("did you mean `{right}`?"),
+            None => choice,
+        };
+        Err(self.error(key, format!("unknown value `{given_word}` for `{name}`")).with_hint(hint))
+    }
+
+    pub fn number<T: Copy + PartialOrd + std::fmt::Display>(
+        &self,
+        key: &str,
+        given: Option<T>,
+        default: T,
+        range: std::ops::RangeInclusive<T>,
+    ) -> Result<T, Error> {
+        let number = given.unwrap_or(default);
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let message = format!("`{name}` = {number} is not from {} to {}", range.start(), range.end());
+        Err(self.error(key, message))
+    }
+
+    /// Names become folders and cells, so they stay plain.
+    fn name(&self, key: &str, name: &str) -> Result<(), Error> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(plain)
+            && name.len() <= NAME_MAX;
+        if good {
+            return Ok(());
+        }
+        let hint =
+            format!("use letters, digits, - _ and . only, a letter or digit first, {NAME_MAX} at most");
+        Err(self.error(key, format!("`{}` cannot be a name", name.escape_debug())).with_hint(hint))
+    }
+
+    fn address(&self, key: &str, given: Option<&str>, default: &str) -> Result<String, Error> {
+        let address = given.unwrap_or(default);
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '@');
+        let good = address.split_once('@').is_some_and(|(local, domain)| {
+            [local, domain].iter().all(|part| !part.is_empty() && part.len() <= 64 && part.chars().all(plain))
+        });
+        if good {
+            return Ok(address.to_owned());
+        }
+        let message = format!("`{}` is not a mail address", address.escape_debug());
+        Err(self.error(key, message).with_hint("write one such as someone@example.test, without < and >"))
+    }
+}
+
+impl RawStages {
+    fn given(&self) -> impl Iterator<Item = (Stage, &str)> {
+        Stage::ALL.iter().filter_map(|stage| {
+            let text = match stage {
+                Stage::Each => &self.each,
+                Stage::Banner => &self.banner,
+                Stage::Ehlo => &self.ehlo,
+                Stage::Mail => &self.mail,
+                Stage::Rcpt => &self.rcpt,
+                Stage::Data => &self.data,
+                Stage::Dot => &self.dot,
+                Stage::Rset => &self.rset,
+                Stage::Noop => &self.noop,
+                Stage::Quit => &self.quit,
+            };
+            text.as_deref().map(|text| (*stage, text))
+        })
+    }
+}
+
+/// Words that are understood and refused by name: keys and the values that a later version will take.
+const LATER: &[(&str, &str)] = &[
+    ("driver", "threads"),
+    ("spawn", "exec"),
+    ("spawn", "preforked"),
+    ("mta", "postfix"),
+    ("mta", "exim"),
+    ("mta", "opensmtpd"),
+    ("mta", "kumomta"),
+    ("tls", "starttls"),
+    ("model", "open"),
+];
+
+const SIZE: u64 = 4096;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+const MAX_IDLE: Duration = Duration::from_secs(100);
+const REPEATS_MAX: u32 = 1_000;
+const CONCURRENCY_MAX: u32 = 1_000_000;
+const NAME_MAX: usize = 40;

@@ -1,0 +1,165 @@
+//! A checked profile: no defaults left open, axes expanded, numbers resolved for each trial.
+
+use crate::behaviour::Sink;
+use std::time::Duration;
+
+/// Everything a run does, decided before anything starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    /// Letters, digits, `-`, `_` and `.` only: it names a folder and stands in the CSV.
+    pub name: String,
+    /// One sentence on what the profile shows.
+    pub purpose: String,
+    /// The profile's file name, as given.
+    pub file: String,
+    /// The profile's text, byte for byte, for the record.
+    pub text: String,
+    /// What every random choice of the run follows from.
+    pub seed: u64,
+    /// Blocks: each holds every subject at every point once.
+    pub repeats: u32,
+    /// What is wished; a machine with one core cannot pin, and the row says what was done.
+    pub placement: Placement,
+    /// How long a trial may take to drain before it is given up.
+    pub drain_timeout: Duration,
+    /// Names of the subjects in the profile's order; the first is what ratios refer to.
+    pub subjects: Vec<String>,
+    /// In the order in which they are to run.
+    pub trials: Vec<Trial>,
+    /// What the reader should know and is no error, such as agents added because of the descriptor limit.
+    pub notes: Vec<String>,
+}
+
+/// One subject at one point in one block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// Place in the run, from 1.
+    pub order: u32,
+    /// Block, from 1.
+    pub repeat: u32,
+    /// Deliveries that the subject may have in flight at once: its destination concurrency.
+    pub concurrency: u32,
+    /// Seed of this trial's own random choices; the same for every subject of a block's point.
+    pub seed: u64,
+    pub subject: Subject,
+    pub load: Load,
+    pub sink: Sink,
+    pub tls: Tls,
+}
+
+/// What is measured, resolved for one point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    pub name: String,
+    pub mta: Mta,
+    pub driver: Driver,
+    pub agents_max: u32,
+    pub connections_per_agent: u32,
+    pub spawn: Spawn,
+    /// Deliveries after which an agent ends; 0 is no limit.
+    pub max_use: u32,
+    pub max_idle: Duration,
+    pub durability: Durability,
+    /// Messages that one connection to the sink carries; 1 opens a connection for each.
+    pub messages_per_connection: u32,
+    pub pipelining: bool,
+    pub queue: Queue,
+}
+
+/// The queue manager's settings that a profile may change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    pub minimal_backoff: Duration,
+    pub maximal_backoff: Duration,
+    pub lifetime: Duration,
+}
+
+/// What mail comes in, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    pub model: LoadModel,
+    pub messages: u64,
+    /// Size of a message's content.
+    pub size_bytes: u64,
+    /// Sessions that the load generator keeps open.
+    pub connections: u32,
+    pub sender: String,
+    pub recipient: String,
+}
+
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $variant),+ }
+
+        impl $name {
+            /// The word of the profile and of the CSV.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            #[allow(dead_code)]
+            pub(crate) const ALL: &'static [$name] = &[$($name::$variant),+];
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// How mail comes in; rows of different models never meet in a ratio.
+    LoadModel {
+        /// The queue is filled while delivery is held, then released.
+        Preload = "preload",
+        /// Mail comes in while it goes out.
+        Concurrent = "concurrent",
+    }
+}
+
+words! {
+    /// The mail transfer agent.
+    Mta { Mailrig = "mailrig" }
+}
+
+words! {
+    /// What waits for an agent's sockets.
+    Driver {
+        /// One connection an agent, no runtime.
+        Blocking = "blocking",
+        /// Many connections on one event loop.
+        Event = "event",
+    }
+}
+
+words! {
+    /// How an agent comes to be.
+    Spawn {
+        /// Forked from the starter, nothing executed.
+        Zygote = "zygote",
+    }
+}
+
+words! {
+    /// What a 250 promises.
+    Durability {
+        /// On stable storage before it is sent.
+        Full = "full",
+        /// Nothing is synced.
+        None = "none",
+    }
+}
+
+words! {
+    /// Who may use which core.
+    Placement {
+        /// The subject on one core; sink, load generator and harness on the other.
+        Pinned = "pinned",
+        /// Everybody everywhere.
+        Shared = "shared",
+    }
+}
+
+words! {
+    /// Encryption between subject and sink.
+    Tls { None = "none" }
+}
