@@ -65,31 +65,17 @@ impl Envelope {
 }
 
 pub(crate) fn encode_reverse_path(path: &ReversePath, out: &mut Encoder) {
-    match path {
-        ReversePath::Null => out.str(""),
-        ReversePath::Mailbox(mailbox) => out.str(&mailbox.to_string()),
-    }
+    out.str(path.as_str());
 }
 
 pub(crate) fn decode_reverse_path(input: &mut Decoder<'_>) -> Result<ReversePath, WireError> {
-    let text = input.str()?;
-    if text.is_empty() {
-        return Ok(ReversePath::Null);
-    }
-    text.parse().map(ReversePath::Mailbox).map_err(|_| WireError::Invalid("reverse-path"))
+    ReversePath::parse(input.str()?).map_err(|_| WireError::Invalid("reverse-path"))
 }
 
 pub(crate) fn encode_forward_path(path: &ForwardPath, out: &mut Encoder) {
-    match path {
-        ForwardPath::Postmaster => out.str(""),
-        ForwardPath::Mailbox(mailbox) => out.str(&mailbox.to_string()),
-    }
+    out.str(path.as_str());
 }
 
 pub(crate) fn decode_forward_path(input: &mut Decoder<'_>) -> Result<ForwardPath, WireError> {
-    let text = input.str()?;
-    if text.is_empty() {
-        return Ok(ForwardPath::Postmaster);
-    }
-    text.parse().map(ForwardPath::Mailbox).map_err(|_| WireError::Invalid("forward-path"))
+    ForwardPath::parse(input.str()?).map_err(|_| WireError::Invalid("forward-path"))
 }

@@ -16,21 +16,40 @@ pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 /// A frame from reception. `message` names a message being received; reception chooses it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IntakeFrame<'a> {
-    Begin { message: u64, envelope: Envelope },
-    Chunk { message: u64, bytes: &'a [u8] },
+    Begin {
+        message: u64,
+        envelope: Envelope,
+    },
+    Chunk {
+        message: u64,
+        bytes: &'a [u8],
+    },
     /// All of it was sent: make it durable and answer.
-    End { message: u64 },
+    End {
+        message: u64,
+    },
     /// The client went away or the message was refused: forget it. Not answered.
-    Abort { message: u64 },
+    Abort {
+        message: u64,
+    },
 }
 
 /// A frame from the queue manager.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IntakeAnswer {
-    Credit { message: u64, bytes: u32 },
-    Durable { message: u64, queue_id: QueueId },
+    Credit {
+        message: u64,
+        bytes: u32,
+    },
+    Durable {
+        message: u64,
+        queue_id: QueueId,
+    },
     /// Not taken; `reply` is what the client is told (4xx or 5xx).
-    Refused { message: u64, reply: Reply },
+    Refused {
+        message: u64,
+        reply: Reply,
+    },
 }
 
 const KIND_BEGIN: u8 = 32;
@@ -115,7 +134,9 @@ fn decode_reply(input: &mut Decoder<'_>) -> Result<Reply, WireError> {
     let code = smtp::ReplyCode::new(input.u16()?).ok_or(WireError::Invalid("reply code"))?;
     let enhanced = match input.str()? {
         "" => None,
-        text => Some(smtp::EnhancedStatus::parse(text).ok_or(WireError::Invalid("enhanced status code"))?),
+        text => Some(
+            smtp::EnhancedStatus::parse(text.as_bytes()).ok_or(WireError::Invalid("enhanced status code"))?,
+        ),
     };
     Ok(Reply { code, enhanced, text: input.str()?.to_owned() })
 }

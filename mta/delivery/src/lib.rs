@@ -4,15 +4,19 @@
 //! Holds no I/O, no clock and no policy. Everything read from a socket is bounded and checked here, so
 //! that a confused or hostile process at the other end can hurt no more than its own delivery.
 
+mod advance;
 mod envelope;
 mod intake;
+mod options;
 mod queue_id;
 mod report;
 mod request;
 pub mod wire;
 
+pub use advance::{Step, advance};
 pub use envelope::{Envelope, EpochMs, RecipientState};
-pub use intake::{IntakeAnswer, IntakeFrame, CREDIT_BYTES, MAX_CHUNK_BYTES};
+pub use intake::{CREDIT_BYTES, IntakeAnswer, IntakeFrame, MAX_CHUNK_BYTES};
+pub use options::AgentOptions;
 pub use queue_id::{BadQueueId, QueueId};
 pub use report::{AgentFrame, DeliveryReport, StageTimes};
-pub use request::{Content, DeliveryRequest, NextHop, INLINE_CONTENT_BYTES, MAX_RECIPIENTS_PER_REQUEST};
+pub use request::{Content, DeliveryRequest, INLINE_CONTENT_BYTES, MAX_RECIPIENTS_PER_REQUEST, NextHop};

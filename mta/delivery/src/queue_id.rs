@@ -48,7 +48,9 @@ mod tests {
         for id in [QueueId(0), QueueId(0xABC), QueueId(u64::MAX)] {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
-        for bad in ["", "abc", "00000000000a", "00000000000G", "0000000000000", "../../../etc", "+00000000001"] {
+        for bad in
+            ["", "abc", "00000000000a", "00000000000G", "0000000000000", "../../../etc", "+00000000001"]
+        {
             assert!(bad.parse::<QueueId>().is_err(), "{bad}");
         }
     }

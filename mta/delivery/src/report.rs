@@ -1,5 +1,6 @@
 //! What a delivery agent says: that it is ready, and how each delivery ended.
 
+use crate::DeliveryRequest;
 use crate::wire::{Decoder, Encoder, WireError};
 use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
 use smtp::{EnhancedStatus, ReplyCode, Stage};
@@ -38,19 +39,15 @@ pub enum AgentFrame {
     /// Said once, first: the agent is set up and may be given deliveries.
     Ready,
     Report(DeliveryReport),
-    /// The agent takes no further request (its reuse limit); what it has, it finishes.
-    Draining,
 }
 
 const KIND_READY: u8 = 16;
 const KIND_REPORT: u8 = 17;
-const KIND_DRAINING: u8 = 18;
 
 impl AgentFrame {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             AgentFrame::Ready => Encoder::frame(out, KIND_READY).u16(PROTOCOL_VERSION),
-            AgentFrame::Draining => drop(Encoder::frame(out, KIND_DRAINING)),
             AgentFrame::Report(report) => report.encode(&mut Encoder::frame(out, KIND_REPORT)),
         }
     }
@@ -60,7 +57,6 @@ impl AgentFrame {
         let frame = match kind {
             KIND_READY if input.u16()? == PROTOCOL_VERSION => AgentFrame::Ready,
             KIND_READY => return Err(WireError::Invalid("protocol version")),
-            KIND_DRAINING => AgentFrame::Draining,
             KIND_REPORT => AgentFrame::Report(DeliveryReport::decode(&mut input)?),
             _ => return Err(WireError::Invalid("kind of frame")),
         };
@@ -70,6 +66,17 @@ impl AgentFrame {
 }
 
 impl DeliveryReport {
+    /// For a delivery that found no connection: every recipient is deferred, and the host is to blame.
+    pub fn unconnected(request: &DeliveryRequest, reason: &str, times: StageTimes) -> DeliveryReport {
+        let reason = format!("connect to {}: {reason}", request.next_hop);
+        DeliveryReport {
+            id: request.id,
+            outcome: smtp::client::connect_failed(&request.transaction(), &reason),
+            remote: request.next_hop.as_str().to_owned(),
+            times,
+        }
+    }
+
     fn encode(&self, frame: &mut Encoder<'_>) {
         frame.u64(self.id);
         frame.str(&self.remote);
@@ -128,7 +135,7 @@ fn decode_status(input: &mut Decoder<'_>) -> Result<RecipientStatus, WireError> 
         code => Some(ReplyCode::new(code).ok_or(WireError::Invalid("reply code"))?),
     };
     let enhanced: EnhancedStatus =
-        EnhancedStatus::parse(input.str()?).ok_or(WireError::Invalid("enhanced status code"))?;
+        EnhancedStatus::parse(input.bytes()?).ok_or(WireError::Invalid("enhanced status code"))?;
     let stage = *Stage::ALL.get(usize::from(input.u8()?)).ok_or(WireError::Invalid("stage"))?;
     let text = input.str()?;
     if text.len() > MAX_STATUS_TEXT_BYTES || text.chars().any(char::is_control) {

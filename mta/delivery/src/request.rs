@@ -1,8 +1,9 @@
 //! What the queue manager asks of a delivery agent.
 
+use crate::QueueId;
 use crate::envelope::{decode_forward_path, decode_reverse_path, encode_forward_path, encode_reverse_path};
 use crate::wire::{Decoder, Encoder, WireError};
-use crate::QueueId;
+use smtp::client::Transaction;
 use smtp::{ForwardPath, ReversePath};
 use std::fmt;
 
@@ -19,7 +20,9 @@ pub struct NextHop(String);
 impl NextHop {
     /// Checks `host:port`; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<NextHop, String> {
-        let wrong = |why: &str| Err(format!("`{text}` is not a next hop: {why}; write host:port, for example \"127.0.0.1:25\""));
+        let wrong = |why: &str| {
+            Err(format!("`{text}` is not a next hop: {why}; write host:port, for example \"127.0.0.1:25\""))
+        };
         let Some((host, port)) = text.rsplit_once(':') else { return wrong("no port") };
         if host.is_empty() || text.len() > 300 {
             return wrong("no host, or longer than 300 bytes");
@@ -81,6 +84,16 @@ impl DeliveryRequest {
         }
     }
 
+    /// What the SMTP session is told to do.
+    pub fn transaction(&self) -> Transaction {
+        Transaction {
+            reverse_path: self.reverse_path.clone(),
+            recipients: self.recipients.clone(),
+            size_bytes: Some(self.size_bytes()),
+            eight_bit: self.eight_bit,
+        }
+    }
+
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut frame = Encoder::frame(out, KIND_REQUEST);
         frame.u64(self.id);
@@ -120,7 +133,8 @@ impl DeliveryRequest {
         if count == 0 || count > MAX_RECIPIENTS_PER_REQUEST {
             return Err(WireError::Invalid("number of recipients"));
         }
-        let recipients = (0..count).map(|_| decode_forward_path(&mut input)).collect::<Result<Vec<_>, _>>()?;
+        let recipients =
+            (0..count).map(|_| decode_forward_path(&mut input)).collect::<Result<Vec<_>, _>>()?;
         let content = match input.u8()? {
             CONTENT_INLINE => Content::Inline(input.bytes()?.to_vec()),
             CONTENT_DESCRIPTOR => Content::Descriptor { offset: input.u64()?, length: input.u64()? },

@@ -1,0 +1,176 @@
+//! One connection to a remote site, and the transactions on it, with blocking I/O.
+
+use crate::requests::{Received, readable};
+use delivery::{AgentOptions, Content, DeliveryReport, DeliveryRequest, StageTimes, Step, advance};
+use smtp::client::{Outcome, Session};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// A file's content is read and written in pieces of this size.
+const BODY_PIECE_BYTES: usize = 64 * 1024;
+
+/// Replies are short; a longer one takes several reads.
+const READ_BYTES: usize = 4096;
+
+pub struct Connection {
+    stream: TcpStream,
+    session: Session,
+    input: Vec<u8>,
+    out: Vec<u8>,
+    transactions: u32,
+    remote: SocketAddr,
+}
+
+/// Connects to the first address of the next hop that answers.
+pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<Connection> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the next hop has no address");
+    for address in request.next_hop.as_str().to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, options.connect_timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
+                stream.set_write_timeout(Some(options.session.timeouts.data_block))?;
+                let session = Session::new(options.session.clone(), Instant::now());
+                return Ok(Connection {
+                    stream,
+                    session,
+                    input: Vec::new(),
+                    out: Vec::new(),
+                    transactions: 0,
+                    remote: address,
+                });
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+impl Connection {
+    /// Runs one transaction. Afterwards [`Connection::reusable`] says whether there may be another.
+    pub fn deliver(&mut self, received: &mut Received, started_ns: u64) -> DeliveryReport {
+        let (id, transaction) = (received.request.id, received.request.transaction());
+        let fresh = self.transactions == 0;
+        self.transactions += 1;
+        let mut ready_ns = if fresh { 0 } else { started_ns };
+        self.session.begin(transaction, Instant::now(), &mut self.out);
+        let outcome = self.converse(received, &mut ready_ns);
+        DeliveryReport {
+            id,
+            outcome,
+            remote: self.remote.to_string(),
+            times: StageTimes { started_ns, ready_ns, done_ns: sys::clock::monotonic_ns() },
+        }
+    }
+
+    fn converse(&mut self, received: &mut Received, ready_ns: &mut u64) -> Outcome {
+        loop {
+            let on_ready = || *ready_ns = sys::clock::monotonic_ns();
+            let (taken, step) =
+                advance(&mut self.session, &self.input, Instant::now(), &mut self.out, on_ready);
+            self.input.drain(..taken);
+            let moved = match step {
+                Step::Done(outcome) => return outcome,
+                Step::Closed => {
+                    unreachable!("a session with a transaction says how that ended before it closes")
+                }
+                Step::SendBody => self.send_body(received),
+                Step::NeedInput => self.flush().and_then(|()| self.fill()),
+            };
+            if let Err(error) = moved {
+                self.session.closed(Instant::now(), &error.to_string());
+            }
+        }
+    }
+
+    fn send_body(&mut self, received: &mut Received) -> io::Result<()> {
+        match (&received.request.content, &received.file) {
+            (Content::Inline(bytes), _) => self.session.send_body(bytes, &mut self.out),
+            (Content::Descriptor { offset, length }, Some(file)) => self.send_file(file, *offset, *length)?,
+            (Content::Descriptor { .. }, None) => {
+                unreachable!("a request without its file is refused on arrival")
+            }
+        }
+        // sent: its memory is not needed while the peer thinks about it
+        received.request.content = Content::Inline(Vec::new());
+        self.session.finish_body(Instant::now(), &mut self.out);
+        Ok(())
+    }
+
+    fn send_file(&mut self, file: &OwnedFd, mut offset: u64, length: u64) -> io::Result<()> {
+        let end = offset + length;
+        let mut piece = vec![0; BODY_PIECE_BYTES];
+        while offset < end {
+            let want = (end - offset).min(BODY_PIECE_BYTES as u64) as usize;
+            let count = rustix::io::pread(file, &mut piece[..want], offset)?;
+            if count == 0 {
+                return Err(io::Error::other("the queue file ends before the message does"));
+            }
+            offset += count as u64;
+            self.session.send_body(&piece[..count], &mut self.out);
+            self.flush()?;
+            self.session.wrote(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.write_all(&self.out)?;
+        self.out.clear();
+        if self.out.capacity() > 2 * BODY_PIECE_BYTES {
+            self.out = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes from the peer, no longer than the session allows.
+    fn fill(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let patience = match self.session.deadline() {
+            Some(deadline) => deadline.saturating_duration_since(now),
+            None => Duration::ZERO,
+        };
+        if !readable(&self.stream, patience)? {
+            self.session.expire(Instant::now());
+            return Ok(());
+        }
+        let filled = self.input.len();
+        self.input.resize(filled + READ_BYTES, 0);
+        let count = match self.stream.read(&mut self.input[filled..]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok(self.input.truncate(filled));
+            }
+            Err(error) => {
+                self.input.truncate(filled);
+                return Err(error);
+            }
+        };
+        self.input.truncate(filled + count);
+        if count == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed the connection"));
+        }
+        Ok(())
+    }
+
+    /// Whether another transaction may follow here.
+    pub fn reusable(&self, options: &AgentOptions) -> bool {
+        self.session.is_idle() && options.allows_another(self.transactions)
+    }
+
+    /// Nothing came while it was idle: a peer that hung up or said 421 gets no further transaction.
+    pub fn quiet(&self) -> bool {
+        matches!(readable(&self.stream, Duration::ZERO), Ok(false))
+    }
+
+    /// Says QUIT and goes without waiting for the answer.
+    pub fn quit(mut self) {
+        if self.session.is_idle() {
+            self.session.quit(Instant::now(), &mut self.out);
+            // nothing hangs on it: the mail is delivered
+            let _ = self.flush();
+        }
+    }
+}
