@@ -1,1 +1,31 @@
-//! measure
+//! What a run records: the one definition of every CSV column, and the arithmetic between a trace and a table.
+//!
+//! Reads and writes records and computes on them. It starts nothing, samples nothing and knows no process, so that a
+//! published CSV can be judged again anywhere.
+
+pub mod cell;
+mod figure;
+mod file;
+mod limit;
+pub mod littles_law;
+mod manifest;
+mod row;
+mod sample;
+pub mod statistics;
+mod summary;
+mod table;
+mod trace;
+mod verdict;
+mod word;
+
+pub use figure::{FIGURES, Figure, Ratio};
+pub use file::{Error, RowWriter, columns, read_rows, write_rows};
+pub use limit::{CpuShare, limited_by};
+pub use manifest::{Machine, Manifest, Sampling};
+pub use row::{Point, RunRow, SCHEMA_VERSION};
+pub use sample::SampleRow;
+pub use summary::{SummaryRow, summarize, summary_table};
+pub use table::Table;
+pub use trace::{Delivery, InFlightSample, Trace, TraceFigures};
+pub use verdict::{Account, complaints};
+pub use word::{Grouping, InvalidReason, LimitedBy, Placement};
