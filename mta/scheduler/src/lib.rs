@@ -1,1 +1,141 @@
-//! scheduler
+//! The scheduler: which message goes to which destination, and when.
+//!
+//! A state machine without I/O. Queued entries and results of deliveries go in, delivery decisions come out;
+//! time is passed in, so that the same rules run on the wall clock in the queue manager and on virtual time in
+//! a simulation. It must know no clock, file, socket, thread or process, nor what a message says; its only
+//! randomness is the jitter of retries, from the seed in [`Limits`].
+//!
+//! An entry is one message for one destination:
+//!
+//! ```text
+//!              due later                due                window open
+//!  enqueue ──▶ waiting (timer) ───────▶ ready (queue) ───▶ active (with an agent) ──▶ gone: finished, expired
+//!                 ▲                       ▲                   │    │
+//!                 │                       └── put_back ───────┘    │
+//!                 └───────────────────────── retry ────────────────┘
+//! ```
+//!
+//! Destinations with ready entries and an open window are served in turn, one entry each; entries of a
+//! destination in the order in which they became due. Every step is O(1) (a dead destination: O(log) of those
+//! dead), whatever waits: nothing scans the queue.
+
+mod clock;
+mod destination;
+mod entry;
+mod machine;
+mod wheel;
+mod window;
+
+pub use machine::Scheduler;
+
+use delivery::{EpochMs, QueueId};
+use smtp::client::HopStatus;
+use std::time::Duration;
+
+/// What one entry takes in memory, its timer included.
+pub const ENTRY_BYTES: usize = size_of::<entry::Record>();
+
+/// A retry is moved by up to this share of its delay, so that mail deferred together does not return together.
+pub const RETRY_JITTER: f64 = 0.1;
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Deliveries at a time to one destination; at least 1 is used.
+    pub destination_concurrency: u32,
+    /// Where a destination's window starts; 1 to `destination_concurrency` is used.
+    pub initial_destination_concurrency: u32,
+    /// Shortest wait before a retry, and how long a dead destination is left alone.
+    pub minimal_backoff: Duration,
+    pub maximal_backoff: Duration,
+    /// A message that is this old is given up when its delivery fails once more.
+    pub lifetime: Duration,
+    /// Of the retries' jitter: the same seed and the same calls make the same decisions.
+    pub seed: u64,
+}
+
+impl Default for Limits {
+    /// Postfix's own defaults.
+    fn default() -> Limits {
+        Limits {
+            destination_concurrency: 20,
+            initial_destination_concurrency: 5,
+            minimal_backoff: Duration::from_secs(300),
+            maximal_backoff: Duration::from_secs(4000),
+            lifetime: Duration::from_secs(5 * 24 * 3600),
+            seed: 0,
+        }
+    }
+}
+
+/// Names a destination while entries for it are queued, and for 4096 calls of [`Scheduler::destination`] after
+/// the one that gave it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct DestinationId(u32);
+
+/// Names an entry until it is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct EntryId {
+    index: u32,
+    generation: u8,
+}
+
+/// One message for one destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub id: QueueId,
+    pub destination: DestinationId,
+    /// When the message was received; its age decides about back-off and expiry.
+    pub born: EpochMs,
+    /// Not to be delivered before.
+    pub due: EpochMs,
+    /// Deliveries tried so far.
+    pub attempts: u16,
+}
+
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Deliver this; the entry is active until `report` or `put_back`.
+    Deliver(EntryId, QueueId, DestinationId),
+    /// Nothing before this moment, unless a result or a new entry comes first.
+    Sleep(EpochMs),
+    /// Nothing but a result can change anything.
+    Blocked,
+    Empty,
+}
+
+/// How the delivery of an entry ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Report {
+    pub outcome: Outcome,
+    /// Of the host, not of a recipient: a deferred recipient on a healthy host is `Retry` and `Up`.
+    pub hop: HopStatus,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Every recipient is delivered or bounced.
+    Finished,
+    /// At least one recipient was deferred.
+    Retry,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// The entry is gone (or was removed before).
+    Gone,
+    /// It waits until `due`.
+    Retry { due: EpochMs, attempts: u16 },
+    /// The entry is gone, too old for another attempt: the caller bounces what is still pending.
+    Expired,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// With an agent.
+    pub active: u64,
+    /// May be delivered now.
+    pub due: u64,
+    /// Waiting for a later time: their own, or the end of a dead destination's rest.
+    pub deferred: u64,
+}

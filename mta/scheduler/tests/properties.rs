@@ -1,0 +1,416 @@
+//! Properties of the scheduler under virtual time, with agents that answer by a seed.
+
+use delivery::{EpochMs, QueueId};
+use proptest::prelude::*;
+use scheduler::{Disposition, Entry, EntryId, Limits, Next, Outcome, Report, Scheduler};
+use smtp::client::HopStatus;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::time::Duration;
+
+const START: EpochMs = EpochMs(1_800_000_000_000);
+
+#[derive(Clone, Debug)]
+struct World {
+    seed: u64,
+    agents: usize,
+    destinations: u64,
+    /// (destination, delay before it is due in ms)
+    mail: Vec<(u64, u64)>,
+    concurrency: u32,
+    initial: u32,
+    /// Shares in percent; the rest is delivered.
+    deferred: u8,
+    throttled: u8,
+    lost_agents: u8,
+    removed: u8,
+    /// The wall clock is set back by this much now and then.
+    set_back_ms: u64,
+}
+
+fn world() -> impl Strategy<Value = World> {
+    let mail = prop::collection::vec((0..6u64, prop_oneof![Just(0), 0..5_000u64, 0..20_000_000u64]), 1..120);
+    let shares = (0..60u8, 0..40u8, 0..10u8, 0..10u8);
+    let set_back_ms = prop_oneof![3 => Just(0), 1 => 1..100_000_000u64];
+    (any::<u64>(), 1..20usize, 1..6u64, mail, 1..10u32, 0..12u32, shares, set_back_ms).prop_map(
+        |(seed, agents, destinations, mail, concurrency, initial, shares, set_back_ms)| {
+            let (deferred, throttled, lost_agents, removed) = shares;
+            World {
+                seed,
+                agents,
+                destinations,
+                mail,
+                concurrency,
+                initial,
+                deferred,
+                throttled,
+                lost_agents,
+                removed,
+                set_back_ms,
+            }
+        },
+    )
+}
+
+fn limits(world: &World) -> Limits {
+    Limits {
+        destination_concurrency: world.concurrency,
+        initial_destination_concurrency: world.initial,
+        minimal_backoff: Duration::from_secs(300),
+        maximal_backoff: Duration::from_secs(4000),
+        lifetime: Duration::from_secs(24 * 3600),
+        seed: world.seed,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Finished,
+    Expired,
+    Removed,
+}
+
+/// A running simulation. `elapsed_ms` is true time; the wall clock may have been set back.
+struct Simulation {
+    world: World,
+    scheduler: Scheduler,
+    random: fastrand::Rng,
+    elapsed_ms: u64,
+    set_back_ms: u64,
+    /// (when, entry, message), earliest first.
+    under_way: BinaryHeap<std::cmp::Reverse<(u64, EntryId, u64)>>,
+    busy: HashMap<u64, u32>,
+    /// Moment in true time before which the message must not be delivered.
+    not_before_ms: HashMap<u64, u64>,
+    ends: BTreeMap<u64, End>,
+    history: Vec<String>,
+}
+
+impl Simulation {
+    fn new(world: World) -> Simulation {
+        let mut simulation = Simulation {
+            scheduler: Scheduler::new(limits(&world)),
+            random: fastrand::Rng::with_seed(world.seed ^ 0x5eed),
+            world,
+            elapsed_ms: 0,
+            set_back_ms: 0,
+            under_way: BinaryHeap::new(),
+            busy: HashMap::new(),
+            not_before_ms: HashMap::new(),
+            ends: BTreeMap::new(),
+            history: Vec::new(),
+        };
+        for (message, (destination, delay_ms)) in simulation.world.mail.clone().into_iter().enumerate() {
+            let destination = simulation.destination(destination);
+            let due = EpochMs(START.0 + delay_ms);
+            let entry = Entry { id: QueueId(message as u64), destination, born: START, due, attempts: 0 };
+            simulation.scheduler.enqueue(entry);
+            simulation.not_before_ms.insert(message as u64, delay_ms);
+        }
+        simulation
+    }
+
+    fn destination(&mut self, number: u64) -> scheduler::DestinationId {
+        let name = format!("mx{}.test:25", number % self.world.destinations);
+        self.scheduler.destination(&name)
+    }
+
+    fn now(&self) -> EpochMs {
+        EpochMs(START.0 + self.elapsed_ms - self.set_back_ms)
+    }
+
+    fn destination_of(&self, message: u64) -> u64 {
+        self.world.mail[message as usize].0 % self.world.destinations
+    }
+
+    fn start(&mut self, entry: EntryId, message: u64) {
+        let destination = self.destination_of(message);
+        let busy = self.busy.entry(destination).or_default();
+        *busy += 1;
+        assert!(*busy <= self.world.concurrency, "destination {destination} has {busy} deliveries under way");
+        assert!(
+            self.elapsed_ms >= self.not_before_ms[&message],
+            "message {message} was delivered before it was due"
+        );
+        assert!(!self.ends.contains_key(&message), "message {message} came back after its end");
+        assert!(
+            self.under_way.iter().all(|r| r.0.2 != message),
+            "message {message} is delivered twice at a time"
+        );
+        self.history.push(format!("{} {message}", self.elapsed_ms));
+        let end_ms = self.elapsed_ms + self.random.u64(1..60_000);
+        self.under_way.push(std::cmp::Reverse((end_ms, entry, message)));
+        if self.random.u8(0..100) < self.world.removed {
+            assert!(self.scheduler.remove(entry) && !self.scheduler.remove(entry));
+            self.end(message, End::Removed);
+        }
+    }
+
+    fn finish(&mut self, entry: EntryId, message: u64) {
+        *self.busy.get_mut(&self.destination_of(message)).expect("it was started") -= 1;
+        let now = self.now();
+        let dice = self.random.u8(0..100);
+        let removed = self.ends.contains_key(&message);
+        if dice < self.world.lost_agents {
+            return self.scheduler.put_back(now, entry);
+        }
+        let hop =
+            if self.random.u8(0..100) < self.world.throttled { HopStatus::Throttle } else { HopStatus::Up };
+        let retry = hop == HopStatus::Throttle || self.random.u8(0..100) < self.world.deferred;
+        let outcome = if retry { Outcome::Retry } else { Outcome::Finished };
+        let age = now.since(START);
+        match self.scheduler.report(now, entry, Report { outcome, hop }) {
+            Disposition::Gone if removed => {}
+            Disposition::Gone => {
+                assert_eq!(outcome, Outcome::Finished);
+                self.end(message, End::Finished);
+            }
+            Disposition::Expired => {
+                assert!(outcome == Outcome::Retry && age >= limits(&self.world).lifetime);
+                self.end(message, End::Expired);
+            }
+            Disposition::Retry { due, .. } => {
+                assert!(outcome == Outcome::Retry && age < limits(&self.world).lifetime);
+                let delay_ms = due.since(now).as_millis() as u64;
+                let plain_ms = (age.as_millis() as u64).clamp(300_000, 4_000_000);
+                let bounds = plain_ms * 9 / 10..=plain_ms * 11 / 10;
+                assert!(bounds.contains(&delay_ms), "delay of {delay_ms} ms at an age of {age:?}");
+                self.not_before_ms.insert(message, self.elapsed_ms + delay_ms);
+            }
+        }
+    }
+
+    fn end(&mut self, message: u64, end: End) {
+        assert!(self.ends.insert(message, end).is_none(), "message {message} ended twice");
+    }
+
+    fn check_counts(&mut self) {
+        let counts = self.scheduler.counts(self.now());
+        assert_eq!(counts.active as usize, self.under_way.len());
+        let queued = self.world.mail.len() - self.ends.len();
+        let removed_active = self.under_way.iter().filter(|r| self.ends.contains_key(&r.0.2)).count();
+        assert_eq!((counts.active + counts.due + counts.deferred) as usize, queued + removed_active);
+    }
+
+    /// Runs until nothing is left; the bound on steps is what makes starvation a failure.
+    fn run(&mut self) {
+        for step in 0..1_000_000 {
+            if step % 64 == 0 {
+                self.check_counts();
+            }
+            if self.world.set_back_ms > 0 && self.random.u8(0..50) == 0 {
+                let room_ms = START.0 + self.elapsed_ms - self.set_back_ms;
+                self.set_back_ms +=
+                    self.world.set_back_ms.min(room_ms).min(self.elapsed_ms.saturating_sub(self.set_back_ms));
+            }
+            let wake_ms = if self.under_way.len() < self.world.agents {
+                match self.scheduler.poll(self.now()) {
+                    Next::Deliver(entry, id, destination) => {
+                        let name = format!("mx{}.test:25", self.destination_of(id.0));
+                        assert_eq!(self.scheduler.next_hop(destination), name);
+                        self.start(entry, id.0);
+                        continue;
+                    }
+                    Next::Sleep(at) => {
+                        assert!(at > self.now(), "asked to sleep until the past");
+                        Some(self.elapsed_ms + at.since(self.now()).as_millis() as u64)
+                    }
+                    Next::Blocked => {
+                        assert!(!self.under_way.is_empty(), "blocked with nothing under way");
+                        None
+                    }
+                    Next::Empty => {
+                        assert!(self.under_way.is_empty());
+                        return;
+                    }
+                }
+            } else {
+                None
+            };
+            let result_ms = self.under_way.peek().map(|r| r.0.0);
+            if result_ms.is_some_and(|result_ms| wake_ms.is_none_or(|wake_ms| result_ms <= wake_ms)) {
+                let std::cmp::Reverse((end_ms, entry, message)) = self.under_way.pop().expect("peeked");
+                self.elapsed_ms = end_ms;
+                self.finish(entry, message);
+            } else {
+                self.elapsed_ms = wake_ms.expect("asleep or something under way");
+            }
+        }
+        panic!("not empty after a million steps: {} of {} ended", self.ends.len(), self.world.mail.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_message_ends_once_within_the_limits_and_no_retry_is_early(world in world()) {
+        let mut simulation = Simulation::new(world);
+        simulation.run();
+        prop_assert_eq!(simulation.ends.len(), simulation.world.mail.len());
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_history(world in world()) {
+        let histories = [(); 2].map(|()| {
+            let mut simulation = Simulation::new(world.clone());
+            simulation.run();
+            simulation.history
+        });
+        prop_assert_eq!(&histories[0], &histories[1]);
+    }
+
+    #[test]
+    fn entries_come_out_in_order_of_their_due_times(
+        dues in prop::collection::vec(prop_oneof![0..300u64, 0..100_000u64, 0..1u64 << 40, Just(u64::MAX)], 1..200),
+        steps in prop::collection::vec(prop_oneof![0..10u64, 0..70_000u64, 0..1u64 << 41], 1..60),
+    ) {
+        let mut scheduler = Scheduler::new(Limits { destination_concurrency: u32::MAX, initial_destination_concurrency: u32::MAX, ..Limits::default() });
+        let destination = scheduler.destination("mx.test:25");
+        let mut now = START;
+        let mut queued: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        let mut dues = dues.into_iter().enumerate();
+        let mut last = 0;
+        for step in steps {
+            // a few new ones between the steps, so that they meet a wheel that has turned
+            for (n, delay) in dues.by_ref().take(4) {
+                let due = now.0.saturating_add(delay);
+                scheduler.enqueue(Entry { id: QueueId(n as u64), destination, born: now, due: EpochMs(due), attempts: 0 });
+                queued.entry(due.min((1 << 48) - 1)).or_default().push(n as u64);
+            }
+            now.0 += step;
+            loop {
+                let first = queued.first_key_value().map(|(due, _)| *due);
+                match scheduler.poll(now) {
+                    Next::Deliver(_, id, _) => {
+                        let (due, ids) = queued.iter_mut().find(|(_, ids)| ids.contains(&id.0)).expect("queued");
+                        prop_assert!(*due <= now.0 && *due >= last, "{} came at {} after {}", due, now.0, last);
+                        last = *due;
+                        ids.retain(|other| *other != id.0);
+                        queued.retain(|_, ids| !ids.is_empty());
+                    }
+                    Next::Sleep(at) => {
+                        prop_assert_eq!(Some(at.0), first);
+                        prop_assert!(at > now);
+                        break;
+                    }
+                    Next::Blocked | Next::Empty => {
+                        prop_assert_eq!(first, None);
+                        break;
+                    }
+                }
+            }
+            last = 0;
+        }
+    }
+}
+
+#[test]
+fn destinations_take_turns_and_each_serves_its_own_in_order() {
+    let mut scheduler = Scheduler::new(Limits { initial_destination_concurrency: 20, ..Limits::default() });
+    let names = ["a.test:25", "b.test:25", "c.test:25"].map(|name| scheduler.destination(name));
+    assert_eq!(scheduler.poll(START), Next::Empty);
+    // a mailing of a thousand, then one note each for the others
+    for n in 0..1000 {
+        scheduler.enqueue(Entry {
+            id: QueueId(n),
+            destination: names[0],
+            born: START,
+            due: START,
+            attempts: 0,
+        });
+    }
+    for n in [1000, 1001] {
+        let destination = names[n as usize - 999];
+        scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+    }
+    let order: Vec<u64> = std::iter::from_fn(|| match scheduler.poll(START) {
+        Next::Deliver(_, id, _) => Some(id.0),
+        _ => None,
+    })
+    .collect();
+    assert_eq!(order, [0, 1000, 1001].into_iter().chain(1..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_dead_destination_rests_and_holds_nobody_up() {
+    let mut scheduler = Scheduler::new(Limits::default());
+    let (dead, well) = (scheduler.destination("dead.test:25"), scheduler.destination("well.test:25"));
+    for n in 0..100 {
+        scheduler.enqueue(Entry { id: QueueId(n), destination: dead, born: START, due: START, attempts: 0 });
+    }
+    let mut tried = 0;
+    let mut now = START;
+    while let Next::Deliver(entry, ..) = scheduler.poll(now) {
+        tried += 1;
+        now.0 += 10;
+        let report = Report { outcome: Outcome::Retry, hop: HopStatus::Throttle };
+        assert!(matches!(scheduler.report(now, entry, report), Disposition::Retry { attempts: 1, .. }));
+    }
+    assert_eq!(tried, 6, "three cohorts of a window that closes from five to one");
+    let counts = scheduler.counts(now);
+    assert_eq!(
+        (counts.active, counts.due, counts.deferred),
+        (0, 0, 100),
+        "94 wait for the host, 6 for themselves"
+    );
+
+    scheduler.enqueue(Entry { id: QueueId(100), destination: well, born: now, due: now, attempts: 0 });
+    let Next::Deliver(entry, QueueId(100), _) = scheduler.poll(now) else {
+        panic!("the well one is held up")
+    };
+    scheduler.report(now, entry, Report { outcome: Outcome::Finished, hop: HopStatus::Up });
+
+    let revival = EpochMs(START.0 + 60 + 300_000);
+    let own_retries = 6;
+    assert!(matches!(scheduler.poll(EpochMs(revival.0 - 1)), Next::Sleep(at) if at <= revival));
+    assert_eq!(scheduler.counts(EpochMs(revival.0 - 1)).due, 0);
+    assert!((94..=94 + own_retries).contains(&scheduler.counts(revival).due));
+    let Next::Deliver(probe, ..) = scheduler.poll(revival) else { panic!("its rest is over") };
+    assert!(matches!(scheduler.poll(revival), Next::Sleep(_) | Next::Blocked), "one probe at a time");
+    scheduler.report(revival, probe, Report { outcome: Outcome::Finished, hop: HopStatus::Up });
+    assert_eq!(scheduler.window(dead), 2);
+}
+
+#[test]
+fn retries_of_mail_deferred_together_spread() {
+    let mut dues = [1u64, 1, 2].map(|seed| {
+        let mut scheduler =
+            Scheduler::new(Limits { seed, initial_destination_concurrency: 20, ..Limits::default() });
+        let destination = scheduler.destination("mx.test:25");
+        let entries =
+            (0..20).map(|n| Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+        for entry in entries {
+            scheduler.enqueue(entry);
+        }
+        let mut dues = Vec::new();
+        while let Next::Deliver(entry, ..) = scheduler.poll(START) {
+            match scheduler.report(START, entry, Report { outcome: Outcome::Retry, hop: HopStatus::Up }) {
+                Disposition::Retry { due, .. } => dues.push(due),
+                other => panic!("{other:?}"),
+            }
+        }
+        dues
+    });
+    assert_eq!(dues[0], dues[1]);
+    assert_ne!(dues[1], dues[2]);
+    dues[0].sort_unstable();
+    let spread = dues[0][19].since(dues[0][0]);
+    assert!(spread > Duration::from_secs(30), "twenty retries within {spread:?} of each other");
+}
+
+#[test]
+fn old_names_of_entries_find_nothing() {
+    let mut scheduler = Scheduler::new(Limits::default());
+    let destination = scheduler.destination("mx.test:25");
+    let entry = |n| Entry { id: QueueId(n), destination, born: START, due: START, attempts: 3 };
+    let first = scheduler.enqueue(entry(1));
+    assert!(scheduler.remove(first));
+    let _ = scheduler.poll(START);
+    let second = scheduler.enqueue(entry(2));
+    assert_ne!(first, second);
+    assert_eq!((scheduler.entry(first), scheduler.entry(second)), (None, Some(entry(2))));
+    let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
+    assert_eq!(scheduler.report(START, first, report), Disposition::Gone);
+    assert_eq!(scheduler.report(START, second, report), Disposition::Gone, "it is not under way");
+    assert!(matches!(scheduler.poll(START), Next::Deliver(_, QueueId(2), _)));
+}
