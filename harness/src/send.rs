@@ -1,8 +1,152 @@
+//! `mailrig send`: loads an SMTP server and says how long each stage took.
+//!
+//! Only the command line: the load itself is the crate `load`.
+
+use clap::ValueEnum;
+use load::message::random_run_name;
+use load::progress::Display;
+use load::report::Report;
+use rustix::process::{Signal, set_parent_process_death_signal};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The server, as 127.0.0.1:2525, [::1]:2525 or localhost:2525; loopback addresses only
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_target)]
+    target: SocketAddr,
+    /// Connections kept busy at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    connections: u32,
+    /// Messages in all
+    #[arg(long, value_name = "M", default_value_t = 1)]
+    messages: u64,
+    /// Size of each message as it is sent, such as 4KiB
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = settings::size::parse)]
+    size: u64,
+    /// Say QUIT and connect again after this many messages (0: never)
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    messages_per_connection: u64,
+    /// Send commands in groups where the server offers it
+    #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::On)]
+    pipelining: Switch,
+    /// Sender of each message ("" for the null reverse-path)
+    #[arg(long, value_name = "ADDRESS", default_value = "sender@mailrig.test")]
+    from: String,
+    /// Recipient of each message; may be given several times
+    #[arg(long, value_name = "ADDRESS", default_value = "recipient@mailrig.test")]
+    to: Vec<String>,
+    /// Name that each message's id begins with [default: random]
+    #[arg(long, value_name = "NAME")]
+    run: Option<String>,
+    /// Write the results as JSON to this file (-: standard output, instead of the table)
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+    /// No progress and no table
+    #[arg(long)]
+    quiet: bool,
+    /// How long to wait for a connection and for each reply, such as 10s [default: as RFC 5321 says, minutes]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
+    /// End with the process that started this one
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
 
-pub fn main(_args: Args) -> ExitCode {
-    ExitCode::from(2)
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// Sends the load. Exit status: 0 all accepted; 1 some were not, or the results could not be written; 2 bad usage.
+pub fn main(args: Args) -> ExitCode {
+    if args.with_parent
+        && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
+    {
+        return complain(2, &format!("asking to end with the parent process: {error}"), None);
+    }
+    let display = match (args.quiet, io::stderr().is_terminal()) {
+        (true, _) => Display::Nothing,
+        (false, true) => Display::Bar,
+        (false, false) => Display::Lines,
+    };
+    let options = load::Options {
+        target: args.target,
+        connections: args.connections,
+        messages: args.messages,
+        messages_per_connection: args.messages_per_connection,
+        size_bytes: args.size,
+        from: args.from,
+        to: args.to,
+        run: args.run.unwrap_or_else(random_run_name),
+        pipelining: args.pipelining == Switch::On,
+        timeout: args.timeout,
+        progress: display,
+    };
+    let report = match load::run(options) {
+        Ok(report) => report,
+        Err(error) => return complain(2, &error.to_string(), error.hint()),
+    };
+    tell(&report, args.json.as_deref(), args.quiet)
+}
+
+fn tell(report: &Report, json: Option<&Path>, quiet: bool) -> ExitCode {
+    if !quiet && json != Some(Path::new("-")) {
+        // A reader that went away takes nothing from the results; the exit status still tells.
+        let _ = io::stdout().write_all(report.table().as_bytes());
+    }
+    if let Some(path) = json
+        && let Err(error) = write_json(report, path)
+    {
+        return complain(1, &format!("writing the results to {}: {error}", path.display()), None);
+    }
+    if let Some(reason) = &report.stopped {
+        let under_way = report.messages - report.not_started;
+        return complain(
+            1,
+            &format!("{reason}; {under_way} of {} messages were started", report.messages),
+            None,
+        );
+    }
+    match report.all_accepted() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
+    }
+}
+
+fn write_json(report: &Report, path: &Path) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(report)?;
+    text.push(b'\n');
+    match path == Path::new("-") {
+        true => io::stdout().write_all(&text),
+        false => File::create(path)?.write_all(&text),
+    }
+}
+
+fn complain(status: u8, message: &str, hint: Option<&str>) -> ExitCode {
+    eprintln!("mailrig: {message}");
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(status)
+}
+
+fn parse_target(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric.parse().map_err(|_| "not an address and a port, such as 127.0.0.1:2525".to_owned())
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match settings::duration::parse(text)? {
+        Duration::ZERO => Err("must be longer than 0".to_owned()),
+        timeout => Ok(timeout),
+    }
 }
