@@ -3,6 +3,11 @@
 //! The driver answers each event with [`Session::accept`] (the default) or [`Session::reply`]. It must not know
 //! sockets, spools or what a site's policy is.
 
+mod event;
+mod limits;
+mod refusal;
 mod session;
 
-pub use session::{Event, Extensions, Limits, Session};
+pub use event::Event;
+pub use limits::{Extensions, Limits};
+pub use session::Session;

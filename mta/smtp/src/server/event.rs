@@ -1,0 +1,37 @@
+//! What a client did, in the words of the driver that has to answer.
+
+use crate::path::{ForwardPath, ReversePath};
+use crate::stage::Stage;
+
+/// What the client did. Everything but [`Event::Body`] waits for an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The connection is there: the greeting is due.
+    Connect,
+    /// EHLO (`extended`) or HELO.
+    Hello { name: &'a str, extended: bool },
+    /// MAIL with its parameters.
+    Mail { reverse_path: ReversePath, size: Option<u64>, eight_bit: bool },
+    /// RCPT.
+    Rcpt { forward_path: ForwardPath },
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP.
+    Noop,
+    /// VRFY.
+    Vrfy,
+    /// HELP.
+    Help,
+    /// QUIT.
+    Quit,
+    /// A command that is unknown, malformed, too long, out of sequence or over a limit: `accept` sends the
+    /// refusal that fits.
+    Invalid { stage: Option<Stage> },
+    /// A piece of the message, dots removed, otherwise as received.
+    Body(&'a [u8]),
+    /// The message ended. `bare_newline`: it has a CR or LF on its own. `too_big`: over the limit; what is over
+    /// was not handed out.
+    EndOfData { bare_newline: bool, too_big: bool },
+}

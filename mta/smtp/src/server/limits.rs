@@ -1,0 +1,50 @@
+//! What a server session is told once: its bounds, and what it offers.
+
+/// Bounds of a session, shared by all that are alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a command line with its CR LF.
+    pub max_line: usize,
+    /// Accepted recipients of one transaction.
+    pub max_recipients: u32,
+    /// Bytes of a message, `None` for no limit.
+    pub max_message_bytes: Option<u64>,
+    /// Malformed or senseless commands in one session that are answered one by one; the next one closes it.
+    pub max_errors: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_line: DEFAULT_MAX_LINE,
+            max_recipients: DEFAULT_MAX_RECIPIENTS,
+            max_message_bytes: None,
+            max_errors: DEFAULT_MAX_ERRORS,
+        }
+    }
+}
+
+/// What EHLO lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// PIPELINING, RFC 2920.
+    pub pipelining: bool,
+    /// SIZE, RFC 1870.
+    pub size: bool,
+    /// 8BITMIME, RFC 6152.
+    pub eight_bit_mime: bool,
+    /// ENHANCEDSTATUSCODES, RFC 2034: also decides whether replies carry them.
+    pub enhanced_status_codes: bool,
+}
+
+impl Default for Extensions {
+    fn default() -> Extensions {
+        Extensions { pipelining: true, size: true, eight_bit_mime: true, enhanced_status_codes: true }
+    }
+}
+
+/// RFC 5321 §4.5.3.1.4 asks for 512, RFC 1870 §3 for 26 more, RFC 6152 §2 for 17 more.
+const DEFAULT_MAX_LINE: usize = 1024;
+/// RFC 5321 §4.5.3.1.8 asks for 100.
+const DEFAULT_MAX_RECIPIENTS: u32 = 1000;
+const DEFAULT_MAX_ERRORS: u32 = 20;
