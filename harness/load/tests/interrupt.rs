@@ -1,0 +1,44 @@
+//! A signal in the middle of a load. Alone in its process, because a signal is for the whole of it.
+
+mod server;
+
+use load::progress::Display;
+use rustix::process::{Signal, getpid, kill_process};
+use server::{Server, accept};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+#[test]
+fn an_interrupt_lets_messages_under_way_end_and_starts_no_more() {
+    let dots = AtomicUsize::new(0);
+    let server = Server::start(move |_, line| {
+        if line == "." {
+            if dots.fetch_add(1, Ordering::SeqCst) == 20 {
+                kill_process(getpid(), Signal::INT).expect("a signal to ourselves");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        accept(line)
+    });
+    let started = Instant::now();
+    let report = load::run(load::Options {
+        target: server.address,
+        connections: 5,
+        messages: 1_000_000,
+        messages_per_connection: 0,
+        size_bytes: 1000,
+        from: String::new(),
+        to: vec!["to@two.test".to_owned()],
+        run: "run-3".to_owned(),
+        pipelining: true,
+        timeout: None,
+        progress: Display::Nothing,
+    })
+    .expect("a run");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let received: usize = server.seen().iter().map(|seen| seen.messages.len()).sum();
+    assert_eq!((report.accepted, report.failed), (received as u64, 0));
+    assert!(received >= 21 && received < 100, "{received}");
+    assert_eq!(report.not_started, 1_000_000 - report.accepted);
+    assert!(report.stopped.expect("a reason").contains("signal"));
+}
