@@ -6,7 +6,10 @@
 //!
 //! The driver owns the connection, the input buffer and the clock. It must not know sockets, queues or retries.
 
+mod ending;
+mod envelope;
 mod extensions;
+mod hello;
 mod options;
 mod outcome;
 mod session;

@@ -74,12 +74,22 @@ impl Reply {
     }
 }
 
+/// `text` on one line of at most [`MAX_ONE_LINE`] bytes.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(MAX_ONE_LINE));
+    push_one_line(&mut line, text);
+    line
+}
+
 /// Appends `text` to `line` up to [`MAX_ONE_LINE`] bytes: line breaks become spaces, what could command a
 /// terminal or forge a log line is escaped.
-pub(crate) fn push_one_line(line: &mut String, text: &str) {
+fn push_one_line(line: &mut String, text: &str) {
+    if line.len() + text.len() <= MAX_ONE_LINE && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        line.push_str(text);
+        return;
+    }
     for character in text.chars() {
-        let room = MAX_ONE_LINE.saturating_sub(line.len());
-        if room < ESCAPED_BYTES_MAX {
+        if line.len() + ESCAPED_BYTES_MAX > MAX_ONE_LINE {
             line.push_str(CUT);
             return;
         }

@@ -1,9 +1,9 @@
 //! What is sent, and what became of it: per recipient, per next hop, per session.
 
 use crate::path::{ForwardPath, ReversePath};
-use crate::reply::Reply;
+use crate::reply::{ParsedReply, Reply, one_line};
 use crate::stage::Stage;
-use crate::status::{EnhancedStatus, ReplyCode};
+use crate::status::{EnhancedStatus, ReplyCode, Severity};
 
 /// One message for its recipients at one next hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,13 +77,41 @@ pub enum Cause {
     Timeout { stage: Stage },
     /// The server broke the protocol.
     Protocol { stage: Stage, error: String },
-    /// The server refused the session: greeting, EHLO and HELO, or a 421 anywhere.
+    /// The server refused the session: greeting, EHLO and HELO, a 421 anywhere, or a refusal while the body was
+    /// being sent.
     Refused { stage: Stage, reply: Reply },
     /// The driver gave up the body.
     Abandoned { stage: Stage, reason: String },
 }
 
+impl RecipientStatus {
+    /// What a reply says about a recipient; a 3xx where there can be none says nothing, and defers.
+    pub(super) fn from_reply(stage: Stage, reply: &ParsedReply<'_>) -> RecipientStatus {
+        RecipientStatus {
+            disposition: match reply.code.severity() {
+                Severity::Completion => Disposition::Delivered,
+                Severity::Intermediate | Severity::Transient => Disposition::Deferred,
+                Severity::Permanent => Disposition::Bounced,
+            },
+            code: Some(reply.code),
+            enhanced: reply.enhanced.unwrap_or(EnhancedStatus::from_code(reply.code)),
+            text: one_line(&reply.text),
+            stage,
+        }
+    }
+
+    /// A status of our own, without a reply.
+    pub(super) fn ours(stage: Stage, enhanced: EnhancedStatus, text: &str) -> RecipientStatus {
+        let disposition = if enhanced.class() == 5 { Disposition::Bounced } else { Disposition::Deferred };
+        RecipientStatus { disposition, code: None, enhanced, text: one_line(text), stage }
+    }
+}
+
 /// The outcome where no connection could be made: all deferred, the hop throttled.
 pub fn connect_failed(transaction: &Transaction, reason: &str) -> Outcome {
-    todo!("{transaction:?} {reason}")
+    let status = RecipientStatus::ours(Stage::Connect, NO_ANSWER, reason);
+    Outcome { recipients: vec![status; transaction.recipients.len()], hop: HopStatus::Throttle }
 }
+
+/// RFC 3463 §3.5, X.4.1: no answer from host.
+const NO_ANSWER: EnhancedStatus = EnhancedStatus::new(4, 4, 1);

@@ -1,8 +1,11 @@
-//! The state machine of a client session.
+//! The face of a client session: what a driver calls, and which part answers.
 
+use super::envelope::Envelope;
 use super::{Cause, Extensions, Options, Outcome, Transaction};
+use crate::reply::{ParsedReply, ReplyParser};
 use crate::stage::Stage;
 use crate::status::ReplyCode;
+use crate::stuff::DotStuffer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,84 +19,255 @@ pub enum Event {
     SendBody,
     /// The transaction is over. Unless the session is closed, [`Session::begin`] may be called again.
     Done(Outcome),
-    /// The session is over: drop the connection. Comes once, after the `Done` of a transaction under way.
+    /// The session is over: write what is in `out` if that is possible at once, and drop the connection. Comes
+    /// once, after the `Done` of a transaction under way.
     Closed(Cause),
 }
 
 /// One connection to a server, seen from the sending side.
 #[derive(Debug)]
 pub struct Session {
-    options: Arc<Options>,
-    extensions: Extensions,
+    pub(super) options: Arc<Options>,
+    pub(super) extensions: Extensions,
+    pub(super) state: State,
+    pub(super) parser: ReplyParser,
+    pub(super) stuffer: DotStuffer,
+    /// When the awaited command, or the group it was in, was written.
+    pub(super) since: Instant,
+    pub(super) deadline: Option<Instant>,
+    /// The transaction under way, or waiting for the session to be ready.
+    pub(super) envelope: Option<Envelope>,
+    /// The server may remember something of the last transaction.
+    pub(super) needs_reset: bool,
+    /// Bytes came that nothing asked for: whatever they become, the session cannot be used again.
+    pub(super) unsolicited: bool,
+    pub(super) done: Option<Outcome>,
+    pub(super) cause: Option<Cause>,
+}
+
+/// What is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Greeting,
+    Hello {
+        extended: bool,
+    },
+    Idle,
+    /// The replies to RSET, MAIL, RCPT and DATA.
+    Envelope,
+    /// The driver's body; `announced` once it knows.
+    Body {
+        announced: bool,
+    },
+    /// The reply to the final dot.
+    Dot,
+    /// The reply to a dot that ends no message: 354 came although every recipient was refused.
+    LoneDot,
+    /// The reply to QUIT, after that many others.
+    Quit {
+        others: u8,
+    },
+    Closed,
 }
 
 impl Session {
     /// A connection that was just established; the greeting is awaited.
     pub fn new(options: Arc<Options>, now: Instant) -> Session {
-        todo!("{options:?} {now:?}")
+        let deadline = Some(now + options.timeouts.greeting);
+        Session {
+            options,
+            extensions: Extensions::default(),
+            state: State::Greeting,
+            parser: ReplyParser::new(),
+            stuffer: DotStuffer::new(),
+            since: now,
+            deadline,
+            envelope: None,
+            needs_reset: false,
+            unsolicited: false,
+            done: None,
+            cause: None,
+        }
     }
 
-    /// Starts a transaction, or keeps it until the session is ready. Allowed whenever none is under way; on a
-    /// session that is over, its `Done` defers everybody.
+    /// Starts a transaction, or keeps it until the session is ready. On a session that is over, its `Done`
+    /// defers everybody.
+    ///
+    /// # Panics
+    /// When a transaction is under way, or the last one's `Done` was not taken: a mistake of the driver.
     pub fn begin(&mut self, transaction: Transaction, now: Instant, out: &mut Vec<u8>) {
-        todo!("{transaction:?} {now:?} {out:?}")
+        assert!(self.envelope.is_none() && self.done.is_none(), "a session has one transaction at a time");
+        self.envelope = Some(Envelope::new(transaction));
+        match self.state {
+            State::Idle if self.unsolicited => self.break_off("unsolicited bytes from the server"),
+            State::Idle => self.start_envelope(now, out),
+            State::Quit { .. } | State::Closed => self.defer_after_end(),
+            State::Greeting | State::Hello { .. } => {}
+            State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => {
+                unreachable!("these states have an envelope")
+            }
+        }
     }
 
-    /// Takes bytes from the server; returns how many are done with and what happened. Call it again with the
-    /// rest until it returns `None`, which asks for more input. Bytes for the server are appended to `out`.
+    /// Takes bytes from the server; returns how many are done with (also when there is no event) and what
+    /// happened. Call it again with the rest until it returns `None`, which asks for more input. Bytes for the
+    /// server are appended to `out`.
     pub fn next(&mut self, input: &[u8], now: Instant, out: &mut Vec<u8>) -> (usize, Option<Event>) {
-        todo!("{input:?} {now:?} {out:?}")
+        let mut consumed = 0;
+        loop {
+            let input = &input[consumed..];
+            if let Some(event) = self.waiting_event(input) {
+                return (consumed, Some(event));
+            }
+            if self.state == State::Closed {
+                return (consumed + input.len(), None);
+            }
+            if input.is_empty() {
+                return (consumed, None);
+            }
+            if self.state == State::Idle && !self.unsolicited {
+                self.unsolicited = true;
+                self.deadline = Some(now + self.options.timeouts.quit);
+            }
+            let (bytes, reply) = match self.parser.parse(input) {
+                Ok((bytes, Some(reply))) => (bytes, reply),
+                Ok((bytes, None)) => return (consumed + bytes, None),
+                Err(error) => {
+                    self.break_off(&error.to_string());
+                    continue;
+                }
+            };
+            consumed += bytes;
+            if let Some(event) = self.take(reply, now, out) {
+                return (consumed, Some(event));
+            }
+        }
     }
 
-    /// A piece of the message, after [`Event::SendBody`]: appended to `out` dot-stuffed.
+    /// A piece of the message, after [`Event::SendBody`]: appended to `out` dot-stuffed. Nothing is appended if
+    /// the session ended in the meantime, which the next event says.
     pub fn send_body(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        todo!("{chunk:?} {out:?}")
+        if matches!(self.state, State::Body { .. }) {
+            self.stuffer.stuff(chunk, out);
+        }
     }
 
     /// The message is complete: appends the final dot.
     pub fn finish_body(&mut self, now: Instant, out: &mut Vec<u8>) {
-        todo!("{now:?} {out:?}")
-    }
-
-    /// The message cannot be completed: its recipients are deferred and the session is over. The driver must
-    /// drop the connection without writing anything more.
-    pub fn abandon_body(&mut self, reason: &str, now: Instant) {
-        todo!("{reason} {now:?}")
+        if matches!(self.state, State::Body { .. }) {
+            self.stuffer.finish(out);
+            self.state = State::Dot;
+            self.await_until(now, self.options.timeouts.data_end);
+        }
     }
 
     /// Body bytes were written to the connection: restarts the data-block timeout.
     pub fn wrote(&mut self, now: Instant) {
-        todo!("{now:?}")
+        if matches!(self.state, State::Body { .. }) {
+            self.deadline = Some(now + self.options.timeouts.data_block);
+        }
     }
 
-    /// Appends QUIT. The driver may drop the connection once it is written, or wait for [`Event::Closed`].
+    /// Appends QUIT. The driver may drop the connection once it is written, or wait for [`Event::Closed`]. With a
+    /// transaction under way, that is abandoned, and nothing is appended.
     pub fn quit(&mut self, now: Instant, out: &mut Vec<u8>) {
-        todo!("{now:?} {out:?}")
-    }
-
-    /// The connection ended: end of file, or an error that `reason` names. The events that follow from it come
-    /// from `next` with no input. Give all that was read before to `next` first.
-    pub fn closed(&mut self, now: Instant, reason: &str) {
-        todo!("{now:?} {reason}")
+        let others = match self.state {
+            State::Quit { .. } | State::Closed => return,
+            _ if self.envelope.is_some() => {
+                return self.abandon_body("the session was ended with a transaction under way", now);
+            }
+            State::Greeting | State::Hello { .. } => 1,
+            State::Idle | State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => 0,
+        };
+        out.extend_from_slice(QUIT);
+        self.state = State::Quit { others };
+        self.await_until(now, self.options.timeouts.quit);
     }
 
     /// When to call [`Session::expire`]; `None` when nothing is awaited.
     pub fn deadline(&self) -> Option<Instant> {
-        todo!()
-    }
-
-    /// The time is `now`: if the deadline has passed, the session is over, and `next` with no input tells.
-    pub fn expire(&mut self, now: Instant) {
-        todo!("{now:?}")
+        self.deadline
     }
 
     /// Ready for a transaction right now.
     pub fn is_idle(&self) -> bool {
-        todo!("{:?}", self.options)
+        self.state == State::Idle && self.envelope.is_none() && self.done.is_none() && !self.unsolicited
     }
 
     /// What the server offered.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
+
+    /// What is awaited, for those who have to say where a session ended.
+    pub(super) fn stage(&self) -> Stage {
+        match self.state {
+            State::Greeting => Stage::Banner,
+            State::Hello { .. } => Stage::Ehlo,
+            State::Idle => Stage::Mail,
+            State::Envelope => self.envelope.as_ref().map_or(Stage::Mail, Envelope::stage),
+            State::Body { .. } => Stage::Body,
+            State::Dot | State::LoneDot => Stage::Dot,
+            State::Quit { .. } | State::Closed => Stage::Quit,
+        }
+    }
+
+    pub(super) fn await_until(&mut self, now: Instant, timeout: Duration) {
+        self.since = now;
+        self.deadline = Some(now + timeout);
+    }
+
+    /// What is to be told before more input is looked at.
+    fn waiting_event(&mut self, input: &[u8]) -> Option<Event> {
+        if self.state == (State::Body { announced: false }) {
+            self.state = State::Body { announced: true };
+            return Some(Event::SendBody);
+        }
+        if let Some(outcome) = self.done.take() {
+            // More replies than commands: the driver may begin the next transaction before it gives us the rest.
+            self.unsolicited |= self.state == State::Idle && !input.is_empty();
+            return Some(Event::Done(outcome));
+        }
+        self.cause.take().map(Event::Closed)
+    }
+
+    /// One whole reply.
+    fn take(&mut self, reply: ParsedReply<'_>, now: Instant, out: &mut Vec<u8>) -> Option<Event> {
+        let (stage, code, elapsed) = (self.stage(), reply.code, now.saturating_duration_since(self.since));
+        let event = Event::Reply { stage, code, elapsed };
+        match self.state {
+            State::Quit { others: 0 } => self.close(Cause::Quit),
+            State::Quit { others } => {
+                self.state = State::Quit { others: others - 1 };
+                return None;
+            }
+            State::Idle => {
+                // RFC 5321 §3.8: 421 may come although nothing was asked
+                match code.is_shutdown() {
+                    true => self.refused(stage, reply),
+                    false => self.break_off(&format!("unsolicited reply {}", reply.into_reply().one_line())),
+                }
+                return None;
+            }
+            _ if code.is_shutdown() => self.refused(stage, reply),
+            State::Greeting => self.take_greeting(reply, now, out),
+            State::Hello { extended } => self.take_hello(extended, reply, now, out),
+            State::Envelope => self.take_envelope(reply, now, out),
+            State::Body { .. } => self.take_early(reply),
+            State::Dot => self.take_final(reply),
+            State::LoneDot => self.finish(None),
+            State::Closed => unreachable!("a closed session takes no reply"),
+        }
+        Some(event)
+    }
+
+    /// The reply to the final dot: RFC 5321 §4.1.1.4, it decides for all accepted recipients.
+    fn take_final(&mut self, reply: ParsedReply<'_>) {
+        match super::ending::decision(Stage::Dot, &reply) {
+            Some(status) => self.finish(Some(status)),
+            None => self.break_off("3xx as the reply to the final dot"),
+        }
+    }
 }
+
+pub(super) const QUIT: &[u8] = b"QUIT\r\n";

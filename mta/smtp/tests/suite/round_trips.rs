@@ -1,0 +1,1 @@
+//! What is written can be read, whatever it is and however it is cut.

@@ -1,0 +1,204 @@
+//! Plays a dialogue against a server session. Its own steps:
+//!
+//! ```text
+//! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
+//! answer STAGE CODE [ENHANCED] TEXT      the next event of that stage gets this reply, not the default one
+//! ```
+//! Events other than `message` may be left out of a script. Long messages are shown by their length.
+
+use crate::dialogues::Played;
+use crate::script::{Cut, Script, Step, next_event, show};
+use smtp::server::{Event, Extensions, Limits, Session};
+use smtp::{EnhancedStatus, Reply, Stage};
+use std::sync::Arc;
+
+pub fn play(script: &Script, cut: Cut) -> Result<Played, String> {
+    let mut player = Player::new(script, cut);
+    let mut at = 0;
+    player.pull()?;
+    for (index, (line, step)) in script.steps.iter().enumerate() {
+        let next = script.steps.get(index + 1).map(|(_, step)| step);
+        let result = match step {
+            Step::Event(expected) => next_event(&player.trace, &mut at, expected, is_optional),
+            step => player.step(step, matches!(next, Some(Step::Client(_)))),
+        };
+        result.map_err(|error| format!("line {line}: {error}"))?;
+    }
+    if !player.out.is_empty() {
+        return Err(format!("server also wrote {}", show(&player.out)));
+    }
+    if !player.answers.is_empty() {
+        return Err(format!("answers that nobody asked for: {:?}", player.answers));
+    }
+    match player.trace[at..].iter().find(|event| !is_optional(event)) {
+        Some(event) => Err(format!("event that the script does not have: {event}")),
+        None => Ok(Played { trace: player.trace, input_bytes: player.fed_bytes }),
+    }
+}
+
+fn is_optional(event: &str) -> bool {
+    !event.starts_with("message ")
+}
+
+struct Player {
+    session: Session,
+    cut: Cut,
+    max_line: usize,
+    /// What the client sends in one go, while its lines are collected.
+    block: Vec<u8>,
+    input: Vec<u8>,
+    out: Vec<u8>,
+    fed_bytes: usize,
+    message: Vec<u8>,
+    trace: Vec<String>,
+    answers: Vec<(Stage, Reply)>,
+}
+
+impl Player {
+    fn new(script: &Script, cut: Cut) -> Player {
+        let number = |key| script.setting(key).map(|value| value.parse::<u32>().unwrap());
+        let on = |key| script.setting(key) != Some("off");
+        let default = Limits::default();
+        let limits = Limits {
+            max_line: number("max-line").map_or(default.max_line, |bytes| bytes as usize),
+            max_recipients: number("max-recipients").unwrap_or(default.max_recipients),
+            max_message_bytes: number("max-message").map(u64::from),
+            max_errors: number("max-errors").unwrap_or(default.max_errors),
+        };
+        let extensions = Extensions {
+            pipelining: on("pipelining"),
+            size: on("size"),
+            eight_bit_mime: on("8bitmime"),
+            enhanced_status_codes: on("enhanced"),
+        };
+        // Answers are looked up when an event comes, so those for the greeting have to be known before it.
+        let answers = script.steps.iter().map_while(|(_, step)| match step {
+            Step::Other(line) => Some(line.strip_prefix("answer banner ")),
+            _ => None,
+        });
+        Player {
+            max_line: limits.max_line,
+            session: Session::new(Arc::from("mx.test"), Arc::new(limits), extensions),
+            cut,
+            block: Vec::new(),
+            input: Vec::new(),
+            out: Vec::new(),
+            fed_bytes: 0,
+            message: Vec::new(),
+            trace: Vec::new(),
+            answers: answers.flatten().map(|text| (Stage::Banner, reply(text))).collect(),
+        }
+    }
+
+    fn step(&mut self, step: &Step, block_goes_on: bool) -> Result<(), String> {
+        match step {
+            Step::Client(bytes) => {
+                self.block.extend_from_slice(bytes);
+                if !block_goes_on {
+                    let block = std::mem::take(&mut self.block);
+                    for piece in self.cut.pieces(self.fed_bytes, &block) {
+                        self.input.extend_from_slice(piece);
+                        self.pull()?;
+                    }
+                    self.fed_bytes += block.len();
+                }
+            }
+            Step::Server(bytes) => {
+                if !self.out.starts_with(bytes) {
+                    return Err(format!("server wrote\n  {}\nnot\n  {}", show(&self.out), show(bytes)));
+                }
+                self.out.drain(..bytes.len());
+            }
+            Step::Other(line) => match line.split_once(' ') {
+                Some(("set", _)) => {}
+                Some(("answer", rest)) if rest.starts_with("banner ") => {}
+                Some(("answer", rest)) => {
+                    let (stage, text) = rest.split_once(' ').unwrap();
+                    self.answers.push((stage.parse().unwrap(), reply(text)));
+                }
+                _ => panic!("unknown step {line}"),
+            },
+            Step::Wait(_) => panic!("a server session knows no time"),
+            Step::Event(_) => unreachable!("events are for the caller"),
+        }
+        Ok(())
+    }
+
+    fn pull(&mut self) -> Result<(), String> {
+        loop {
+            let was_closed = self.session.is_closed();
+            let (consumed, event) = self.session.next(&self.input);
+            let needs_answer = match event {
+                None => {
+                    self.input.drain(..consumed);
+                    break;
+                }
+                Some(Event::Body(bytes)) => {
+                    self.message.extend_from_slice(bytes);
+                    false
+                }
+                Some(event) => {
+                    self.trace.push(event_text(&event, &mut self.message));
+                    true
+                }
+            };
+            self.input.drain(..consumed);
+            if needs_answer {
+                if self.session.next(&self.input) != (0, None) {
+                    return Err("the session went on without an answer".to_owned());
+                }
+                let stage = self.session.stage();
+                match self.answers.iter().position(|(wanted, _)| *wanted == stage) {
+                    Some(at) => self.session.reply(&self.answers.remove(at).1, &mut self.out),
+                    None => self.session.accept(&mut self.out),
+                }
+            }
+            if !was_closed && self.session.is_closed() {
+                self.trace.push("closed".to_owned());
+            }
+        }
+        let kept = self.input.len();
+        if kept >= self.max_line { Err(format!("{kept} bytes are left in the buffer")) } else { Ok(()) }
+    }
+}
+
+/// `550 5.1.1 no such user`
+fn reply(text: &str) -> Reply {
+    let (code, text) = text.split_once(' ').unwrap();
+    let (enhanced, text) = match text.split_once(' ') {
+        Some((word, rest)) if word.parse::<EnhancedStatus>().is_ok() => (word.parse().ok(), rest),
+        _ => (None, text),
+    };
+    Reply { enhanced, ..Reply::new(code.parse().unwrap(), None, text.replace("\\n", "\n")) }
+}
+
+fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
+    match event {
+        Event::Connect => "connect".to_owned(),
+        Event::Hello { name, extended: true } => format!("ehlo {name}"),
+        Event::Hello { name, extended: false } => format!("helo {name}"),
+        Event::Mail { reverse_path, size, eight_bit } => {
+            let size = size.map(|size| format!(" size={size}")).unwrap_or_default();
+            format!("mail {reverse_path:?}{size}{}", if *eight_bit { " 8bit" } else { "" })
+        }
+        Event::Rcpt { forward_path } => format!("rcpt {forward_path:?}"),
+        Event::Data => "data".to_owned(),
+        Event::Rset => "rset".to_owned(),
+        Event::Noop => "noop".to_owned(),
+        Event::Vrfy => "vrfy".to_owned(),
+        Event::Help => "help".to_owned(),
+        Event::Quit => "quit".to_owned(),
+        Event::Invalid { stage: None } => "invalid".to_owned(),
+        Event::Invalid { stage: Some(stage) } => format!("invalid {stage}"),
+        Event::Body(_) => unreachable!("collected by the caller"),
+        Event::EndOfData { bare_newline, too_big } => {
+            let content = std::mem::take(message);
+            let bare = if *bare_newline { "bare newline: " } else { "" };
+            let big = if *too_big { "too big: " } else { "" };
+            match content.len() {
+                0..200 => format!("message {bare}{big}{}", show(&content)),
+                bytes => format!("message {bare}{big}{bytes} bytes"),
+            }
+        }
+    }
+}
