@@ -12,10 +12,12 @@ pub struct Sink {
 }
 
 words! {
-    /// Where in the dialogue; a stage of its own goes before `each`.
+    /// Where in the dialogue.
     Stage {
-        /// Every reply but that to QUIT.
+        /// Every reply but that to QUIT, where the stage has nothing of its own.
         Each = "each",
+        /// Before the connection is accepted.
+        Connect = "connect",
         Banner = "banner",
         Ehlo = "ehlo",
         Mail = "mail",
@@ -67,7 +69,7 @@ impl Sink {
     /// Mean time that the sink's replies take from one message on a connection that carries `messages` of them.
     pub fn mean_delivery_time(&self, messages: u32) -> Duration {
         let of_connection: Duration =
-            [Stage::Banner, Stage::Ehlo].into_iter().map(|stage| self.mean(stage)).sum();
+            [Stage::Connect, Stage::Banner, Stage::Ehlo].into_iter().map(|stage| self.mean(stage)).sum();
         let of_message: Duration = [Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Dot]
             .into_iter()
             .map(|stage| self.mean(stage))
@@ -77,7 +79,8 @@ impl Sink {
 
     fn mean(&self, stage: Stage) -> Duration {
         let of = |wanted| self.delays.iter().find(|(at, _)| *at == wanted).map(|(_, delay)| delay.mean());
-        of(stage).or(of(Stage::Each)).unwrap_or(Duration::ZERO)
+        let each = if stage == Stage::Connect { None } else { of(Stage::Each) };
+        of(stage).or(each).unwrap_or(Duration::ZERO)
     }
 }
 
@@ -91,6 +94,19 @@ impl Delay {
     /// # Errors
     /// What is wrong and what to write instead.
     pub fn parse(text: &str) -> Result<Delay, String> {
+        let delay = Delay::parse_any(text)?;
+        match delay {
+            Delay::Constant(longest) | Delay::Uniform(_, longest) | Delay::Exponential(longest)
+                if longest > LONGEST =>
+            {
+                let limit = settings::duration::format(LONGEST);
+                Err(format!("`{text}` is longer than {limit}, and no client waits so long for a reply"))
+            }
+            _ => Ok(delay),
+        }
+    }
+
+    fn parse_any(text: &str) -> Result<Delay, String> {
         let call = text.trim().strip_suffix(')').and_then(|text| text.split_once('('));
         let Some((name, inner)) = call else { return settings::duration::parse(text).map(Delay::Constant) };
         match (name.trim(), inner.split_once(',')) {
@@ -156,3 +172,6 @@ impl fmt::Display for Reply {
         }
     }
 }
+
+/// What the sink takes at most.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);

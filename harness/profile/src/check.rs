@@ -3,7 +3,8 @@
 use crate::behaviour::{Delay, Reply, Sink, Stage};
 use crate::experiment::{Driver, Durability, Experiment, LoadModel, Mta, Placement, Queue, Spawn, Tls};
 use crate::plan::{Plan, Point, SubjectPlan};
-use crate::raw::{RawProfile, RawQueue, RawStages, RawSubject};
+use crate::raw::{RawDelays, RawProfile, RawQueue, RawReplies, RawSubject, Texts};
+use crate::value::Checker;
 use settings::Error;
 use std::path::Path;
 use std::time::Duration;
@@ -36,16 +37,7 @@ pub fn parse(text: &str, file: &str, context: &Context) -> Result<Experiment, Er
     Checker { file, text }.experiment(raw, context)
 }
 
-pub(crate) struct Checker<'a> {
-    pub file: &'a str,
-    pub text: &'a str,
-}
-
 impl Checker<'_> {
-    pub fn error(&self, key: &str, message: impl Into<String>) -> Error {
-        Error::at(self.file, self.text, key, message.into())
-    }
-
     fn experiment(&self, raw: RawProfile, context: &Context) -> Result<Experiment, Error> {
         self.name("name", &raw.name)?;
         let repeats = match context.repeats {
@@ -246,29 +238,9 @@ impl Checker<'_> {
         Ok(expanded)
     }
 
-    /// An axis has a value, and none twice: equal points would be told apart by nothing in the CSV.
-    fn sweep<T: PartialEq + std::fmt::Debug>(&self, key: &str, values: &[T]) -> Result<(), Error> {
-        let name = key.rsplit('.').next().unwrap_or(key);
-        if values.is_empty() {
-            return Err(self.error(key, format!("`{name}` has no value, so there is no point to measure")));
-        }
-        match (1..values.len()).find(|at| values[..*at].contains(&values[*at])) {
-            Some(at) => Err(self.error(&format!("{key}.{at}"), format!("`{name}` has this value twice"))),
-            None => Ok(()),
-        }
-    }
-
-    fn not_twice(&self, also: bool, key: &str, other: &str) -> Result<(), Error> {
-        if !also {
-            return Ok(());
-        }
-        Err(self
-            .error(key, format!("`{key}` and `{other}` say the same thing"))
-            .with_hint("leave one of them out"))
-    }
-
-    fn delays(&self, raw: &RawStages) -> Result<Vec<(Stage, Delay)>, Error> {
-        raw.given()
+    fn delays(&self, raw: &RawDelays) -> Result<Vec<(Stage, Delay)>, Error> {
+        let given = Stage::ALL.iter().filter_map(|stage| raw.at(*stage).map(|text| (*stage, text)));
+        given
             .map(|(stage, text)| Ok((stage, self.delay(&format!("sink.delay.{}", stage.as_str()), text)?)))
             .collect()
     }
@@ -277,121 +249,67 @@ impl Checker<'_> {
         Delay::parse(text).map_err(|message| self.error(key, message))
     }
 
-    fn replies(&self, raw: &RawStages) -> Result<Vec<(Stage, Reply)>, Error> {
-        raw.given()
-            .map(|(stage, text)| {
-                let key = format!("sink.reply.{}", stage.as_str());
-                Reply::parse(text).map(|reply| (stage, reply)).map_err(|message| self.error(&key, message))
-            })
-            .collect()
+    fn replies(&self, raw: &RawReplies) -> Result<Vec<(Stage, Reply)>, Error> {
+        let mut replies = Vec::new();
+        for stage in Stage::ALL {
+            let Some(Texts(texts)) = raw.at(*stage) else { continue };
+            let key = format!("sink.reply.{}", stage.as_str());
+            let parsed =
+                texts.iter().map(|text| Reply::parse(text).map_err(|message| self.error(&key, message)));
+            let parsed = parsed.collect::<Result<Vec<Reply>, Error>>()?;
+            let percent: f64 = parsed.iter().map(|reply| reply.percent).sum();
+            if percent > 100.0 + 1e-9 {
+                let message = format!("the replies at `{}` come to {percent} per cent", stage.as_str());
+                return Err(self
+                    .error(&key, message)
+                    .with_hint("let them come to 100 at most; the rest is accepted"));
+            }
+            replies.extend(parsed.into_iter().map(|reply| (*stage, reply)));
+        }
+        Ok(replies)
     }
+}
 
-    fn word<T: Copy>(
-        &self,
-        key: &str,
-        given: Option<&str>,
-        default: &str,
-        all: &[T],
-        as_str: impl Fn(T) -> &'static str,
-    ) -> Result<T, Error> {
-        let given_word = given.unwrap_or(default);
-        if let Some(word) = all.iter().find(|word| as_str(**word) == given_word) {
-            return Ok(*word);
-        }
-        let name = key.rsplit('.').next().unwrap_or(key);
-        let known: Vec<&str> = all.iter().map(|word| as_str(*word)).collect();
-        let choice = format!("write {}", known.join(" or "));
-        if LATER.contains(&(name, given_word)) {
-            let message = format!("`{name}` = \"{given_word}\" is not there yet");
-            return Err(self.error(key, message).with_hint(choice));
-        }
-        let hint = match settings::nearest(given_word, known.iter().copied()) {
-            Some(right) => format!("did you mean `{right}`?"),
-            None => choice,
+impl RawDelays {
+    fn at(&self, stage: Stage) -> Option<&str> {
+        let text = match stage {
+            Stage::Each => &self.each,
+            Stage::Connect => &self.connect,
+            Stage::Banner => &self.banner,
+            Stage::Ehlo => &self.ehlo,
+            Stage::Mail => &self.mail,
+            Stage::Rcpt => &self.rcpt,
+            Stage::Data => &self.data,
+            Stage::Dot => &self.dot,
+            Stage::Rset => &self.rset,
+            Stage::Noop => &self.noop,
+            Stage::Quit => &self.quit,
         };
-        Err(self.error(key, format!("unknown value `{given_word}` for `{name}`")).with_hint(hint))
-    }
-
-    pub fn number<T: Copy + PartialOrd + std::fmt::Display>(
-        &self,
-        key: &str,
-        given: Option<T>,
-        default: T,
-        range: std::ops::RangeInclusive<T>,
-    ) -> Result<T, Error> {
-        let number = given.unwrap_or(default);
-        if range.contains(&number) {
-            return Ok(number);
-        }
-        let name = key.rsplit('.').next().unwrap_or(key);
-        let message = format!("`{name}` = {number} is not from {} to {}", range.start(), range.end());
-        Err(self.error(key, message))
-    }
-
-    /// Names become folders and cells, so they stay plain.
-    fn name(&self, key: &str, name: &str) -> Result<(), Error> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(plain)
-            && name.len() <= NAME_MAX;
-        if good {
-            return Ok(());
-        }
-        let hint =
-            format!("use letters, digits, - _ and . only, a letter or digit first, {NAME_MAX} at most");
-        Err(self.error(key, format!("`{}` cannot be a name", name.escape_debug())).with_hint(hint))
-    }
-
-    fn address(&self, key: &str, given: Option<&str>, default: &str) -> Result<String, Error> {
-        let address = given.unwrap_or(default);
-        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '@');
-        let good = address.split_once('@').is_some_and(|(local, domain)| {
-            [local, domain].iter().all(|part| !part.is_empty() && part.len() <= 64 && part.chars().all(plain))
-        });
-        if good {
-            return Ok(address.to_owned());
-        }
-        let message = format!("`{}` is not a mail address", address.escape_debug());
-        Err(self.error(key, message).with_hint("write one such as someone@example.test, without < and >"))
+        text.as_deref()
     }
 }
 
-impl RawStages {
-    fn given(&self) -> impl Iterator<Item = (Stage, &str)> {
-        Stage::ALL.iter().filter_map(|stage| {
-            let text = match stage {
-                Stage::Each => &self.each,
-                Stage::Banner => &self.banner,
-                Stage::Ehlo => &self.ehlo,
-                Stage::Mail => &self.mail,
-                Stage::Rcpt => &self.rcpt,
-                Stage::Data => &self.data,
-                Stage::Dot => &self.dot,
-                Stage::Rset => &self.rset,
-                Stage::Noop => &self.noop,
-                Stage::Quit => &self.quit,
-            };
-            text.as_deref().map(|text| (*stage, text))
-        })
+impl RawReplies {
+    fn at(&self, stage: Stage) -> Option<&Texts> {
+        let texts = match stage {
+            Stage::Connect => return None,
+            Stage::Each => &self.each,
+            Stage::Banner => &self.banner,
+            Stage::Ehlo => &self.ehlo,
+            Stage::Mail => &self.mail,
+            Stage::Rcpt => &self.rcpt,
+            Stage::Data => &self.data,
+            Stage::Dot => &self.dot,
+            Stage::Rset => &self.rset,
+            Stage::Noop => &self.noop,
+            Stage::Quit => &self.quit,
+        };
+        texts.as_ref()
     }
 }
-
-/// Words that are understood and refused by name: keys and the values that a later version will take.
-const LATER: &[(&str, &str)] = &[
-    ("driver", "threads"),
-    ("spawn", "exec"),
-    ("spawn", "preforked"),
-    ("mta", "postfix"),
-    ("mta", "exim"),
-    ("mta", "opensmtpd"),
-    ("mta", "kumomta"),
-    ("tls", "starttls"),
-    ("model", "open"),
-];
 
 const SIZE: u64 = 4096;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_IDLE: Duration = Duration::from_secs(100);
 const REPEATS_MAX: u32 = 1_000;
 const CONCURRENCY_MAX: u32 = 1_000_000;
-const NAME_MAX: usize = 40;

@@ -9,6 +9,7 @@ mod experiment;
 mod order;
 mod plan;
 mod raw;
+mod value;
 
 pub use behaviour::{Delay, Reply, Sink, Stage};
 pub use check::{Context, parse, read};

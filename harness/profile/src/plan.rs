@@ -1,10 +1,10 @@
 //! From checked parts to the list of trials: what each subject means at each point, and how much mail it gets.
 
 use crate::behaviour::{Delay, Sink, Stage};
-use crate::check::Checker;
 use crate::experiment::{Driver, Durability, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial};
 use crate::order::{interleave, mix};
 use crate::raw::Count;
+use crate::value::Checker;
 use settings::Error;
 use std::time::Duration;
 
@@ -258,6 +258,14 @@ impl Checker<'_> {
                 (expected.ceil() as u64).clamp(least, most)
             }
         };
+        let size_key = if plan.size_bytes.is_some() { "load.size" } else { "points.size" };
+        if point.size_bytes < SIZE_MIN {
+            let message =
+                format!("{} have no room for a header section", settings::size::format(point.size_bytes));
+            return Err(self
+                .error(size_key, message)
+                .with_hint(format!("write {} or more", settings::size::format(SIZE_MIN))));
+        }
         let bytes = messages.saturating_mul(point.size_bytes.max(1));
         if point.size_bytes > SIZE_MAX || bytes > QUEUE_MAX {
             let size = settings::size::format(point.size_bytes);
@@ -266,8 +274,7 @@ impl Checker<'_> {
                 settings::size::format(SIZE_MAX),
                 settings::size::format(QUEUE_MAX)
             );
-            let key = if plan.size_bytes.is_some() { "load.size" } else { "points.size" };
-            return Err(self.error(key, message).with_hint("take a smaller size or fewer messages"));
+            return Err(self.error(size_key, message).with_hint("take a smaller size or fewer messages"));
         }
         Ok(messages)
     }
@@ -283,6 +290,8 @@ const ROUNDS_MIN: u64 = 4;
 /// A derived number of messages ends here unless the profile says otherwise.
 const MESSAGES_MAX: u64 = 20_000;
 const MESSAGES_MOST: u64 = 10_000_000;
+/// Room for the load generator's header section, whatever the addresses.
+const SIZE_MIN: u64 = 1024;
 const SIZE_MAX: u64 = 64 << 20;
 const QUEUE_MAX: u64 = 16 << 30;
 const TRIALS_MAX: u64 = 10_000;

@@ -42,16 +42,17 @@ pub(crate) struct RawLoad {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSink {
     #[serde(default)]
-    pub delay: RawStages,
+    pub delay: RawDelays,
     #[serde(default)]
-    pub reply: RawStages,
+    pub reply: RawReplies,
 }
 
-/// Texts by stage; a struct rather than a map, so that a wrong stage is an unknown key.
+/// A delay by stage; a struct rather than a map, so that a wrong stage is an unknown key.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RawStages {
+pub(crate) struct RawDelays {
     pub each: Option<String>,
+    pub connect: Option<String>,
     pub banner: Option<String>,
     pub ehlo: Option<String>,
     pub mail: Option<String>,
@@ -61,6 +62,22 @@ pub(crate) struct RawStages {
     pub rset: Option<String>,
     pub noop: Option<String>,
     pub quit: Option<String>,
+}
+
+/// Replies by stage, each a text or a list of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawReplies {
+    pub each: Option<Texts>,
+    pub banner: Option<Texts>,
+    pub ehlo: Option<Texts>,
+    pub mail: Option<Texts>,
+    pub rcpt: Option<Texts>,
+    pub data: Option<Texts>,
+    pub dot: Option<Texts>,
+    pub rset: Option<Texts>,
+    pub noop: Option<Texts>,
+    pub quit: Option<Texts>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,6 +153,33 @@ impl<'de> Deserialize<'de> for Count {
             }
         }
         deserializer.deserialize_any(Text)
+    }
+}
+
+/// `"450@10"` or `["450@10", "550@5"]`.
+#[derive(Debug)]
+pub(crate) struct Texts(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Texts, D::Error> {
+        struct Reply;
+        impl<'de> de::Visitor<'de> for Reply {
+            type Value = Texts;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a reply such as \"450@10\", or a list of them")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+        deserializer.deserialize_any(Reply)
     }
 }
 

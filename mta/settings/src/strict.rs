@@ -43,7 +43,8 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
 
 fn explain(text: &str, name: &str, error: &toml::de::Error) -> Error {
     let span = error.span().unwrap_or(0..0);
-    let path = place::path_at(text, &span);
+    // An empty span is the document as a whole, not the key at its first byte.
+    let path = if span.is_empty() { Vec::new() } else { place::path_at(text, &span) };
     let message = error.message().trim_end().replace('\n', "; ");
     let message = if let Some((key, known)) = unknown("unknown field ", &message) {
         let table = table_name(path.split_last().map_or(&[], |(_, table)| table));
@@ -183,6 +184,7 @@ mod tests {
                 "\"evnet\"",
                 "x.toml:7:10: unknown value `evnet` for `driver` in [[subject]]; did you mean `event`?",
             ),
+            ("name = \"x\"\n", "", "x.toml:1:1: missing key `name` at the top level"),
             ("driver = \"event\"\n", "", "x.toml:6:1: missing key `driver` in [[subject]]"),
             ("\"20ms\"", "20", "x.toml:4:9: `delay` in [points]: `20` has no unit; write 20ms or 20s"),
             ("\"4KiB\"", "\"4Kb?\"", "x.toml:5:8: `size` in [points]: `Kb?` is not a unit of size"),

@@ -1,0 +1,100 @@
+//! The profiles in `profiles/` say what they are meant to say.
+
+use profile::{Context, Driver, Experiment, LoadModel, Placement};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../profiles")
+}
+
+fn context() -> Context {
+    Context { repeats: None, only: Vec::new(), descriptors_max: 20_000 }
+}
+
+fn read(name: &str) -> Experiment {
+    profile::read(&folder().join(name), &context()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_profile_is_good_and_says_what_it_shows() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder()).expect("the profiles are there") {
+        let path = entry.expect("an entry").path();
+        let experiment = profile::read(&path, &context()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(path.file_stem().and_then(|stem| stem.to_str()), Some(experiment.name.as_str()));
+        assert!(experiment.text.starts_with("# "), "{} has no comment at its top", path.display());
+        assert!(!experiment.purpose.is_empty(), "{} has no purpose", path.display());
+        count += 1;
+    }
+    assert!(count >= 3);
+}
+
+#[test]
+fn quick_compares_the_two_ends_of_the_dial() {
+    let quick = read("quick.toml");
+    assert_eq!((quick.repeats, quick.placement), (3, Placement::Pinned));
+    assert_eq!(quick.subjects, ["process", "event"]);
+    assert_eq!(quick.trials.len(), 18);
+    assert!(quick.notes.is_empty());
+    assert!(quick.trials.iter().map(|trial| trial.order).eq(1..=18));
+    for trial in &quick.trials {
+        let subject = &trial.subject;
+        let dial = (subject.driver, subject.agents_max, subject.connections_per_agent, subject.max_use);
+        match subject.name.as_str() {
+            "process" => assert_eq!(dial, (Driver::Blocking, trial.concurrency, 1, 100)),
+            "event" => assert_eq!(dial, (Driver::Event, 1, trial.concurrency, 0)),
+            other => panic!("no subject {other}"),
+        }
+        assert_eq!(subject.max_idle, Duration::from_secs(100));
+        assert_eq!(subject.messages_per_connection, 1);
+        assert_eq!((trial.load.model, trial.load.size_bytes), (LoadModel::Preload, 4096));
+        assert_eq!(trial.sink.arguments(), ["--delay", "each=20ms"]);
+        assert_eq!(trial.sink.delay_words(), "each=20ms");
+        // Two seconds at concurrency / (6 replies x 20 ms).
+        let messages = match trial.concurrency {
+            10 => 167,
+            100 => 1_667,
+            500 => 8_334,
+            other => panic!("no point {other}"),
+        };
+        assert_eq!(trial.load.messages, messages);
+    }
+    // What a pair has in common is drawn once for both.
+    for pair in quick.trials.chunks(2) {
+        assert_eq!(
+            (pair[0].seed, pair[0].repeat, pair[0].concurrency),
+            (pair[1].seed, pair[1].repeat, pair[1].concurrency)
+        );
+        assert_ne!(pair[0].subject.name, pair[1].subject.name);
+    }
+}
+
+#[test]
+fn the_command_line_narrows_a_profile() {
+    let context = Context { repeats: Some(1), only: vec!["event".to_owned()], descriptors_max: 20_000 };
+    let quick =
+        profile::read(&folder().join("quick.toml"), &context).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(quick.trials.len(), 3);
+    assert_eq!(quick.subjects, ["event"]);
+    let context = Context { only: vec!["evnet".to_owned()], ..context };
+    let error = profile::read(&folder().join("quick.toml"), &context).expect_err("no such subject");
+    assert!(error.to_string().ends_with(": no subject is called `evnet`"), "{error}");
+    assert_eq!(error.hint(), Some("did you mean `event`?"));
+}
+
+#[test]
+fn an_agent_too_many_connections_for_its_files_gets_company() {
+    let context = Context { descriptors_max: 900, ..context() };
+    let quick =
+        profile::read(&folder().join("quick.toml"), &context).unwrap_or_else(|error| panic!("{error}"));
+    let event = quick.trials.iter().find(|trial| trial.subject.name == "event" && trial.concurrency == 500);
+    let subject = &event.expect("the point").subject;
+    assert_eq!((subject.agents_max, subject.connections_per_agent), (2, 250));
+    assert_eq!(quick.notes.len(), 1, "{:?}", quick.notes);
+    assert!(
+        quick.notes[0].contains("`event` has 2 agents instead of 1 at concurrency 500"),
+        "{}",
+        quick.notes[0]
+    );
+}
