@@ -1,1 +1,20 @@
-//! queue
+//! The queue manager: the only process that writes the spool, and the one that decides every delivery.
+//!
+//! One loop over epoll; what has to wait for a disk is done by the threads of [`writer`]. It forks nothing,
+//! speaks no SMTP, and waits for no single agent, client or sync.
+
+mod agents;
+mod bounce;
+mod control;
+mod delivering;
+mod intake;
+mod log;
+mod mail;
+mod manager;
+mod poller;
+mod routes;
+mod stream;
+mod writer;
+
+pub use manager::{Channels, Settings, run};
+pub use routes::Routes;

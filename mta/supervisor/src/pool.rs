@@ -154,6 +154,11 @@ impl Pool {
         self.starting * self.limits.connections_per_agent
     }
 
+    /// Whether [`Pool::take`] would find a slot.
+    pub fn has_slot(&mut self) -> bool {
+        self.idle_count > 0 || self.top_partly_free().is_some()
+    }
+
     /// Takes a slot on the most recently used agent that has one: a busy one first, so that idle ones may age.
     pub fn take(&mut self) -> Option<AgentNumber> {
         let number = self.top_partly_free().or_else(|| self.pop_idle())?;

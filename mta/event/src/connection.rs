@@ -1,0 +1,242 @@
+//! One connection to a remote site, and the transactions on it, on the event loop.
+
+use crate::buffers::{self, with_read_buffer};
+use delivery::{AgentOptions, Content, DeliveryReport, DeliveryRequest, NextHop, StageTimes, Step, advance};
+use smtp::client::{Outcome, Session};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A file's content is read and written in pieces of this size.
+const BODY_PIECE_BYTES: usize = 64 * 1024;
+
+pub struct Connection {
+    stream: TcpStream,
+    session: Session,
+    /// Bytes that the session could not use yet (the beginning of a line); nearly always empty.
+    input: Vec<u8>,
+    out: Vec<u8>,
+    transactions: u32,
+    remote: SocketAddr,
+}
+
+/// A request and, when its content is not inline, the file that holds it.
+pub struct Received {
+    pub request: DeliveryRequest,
+    pub file: Option<OwnedFd>,
+}
+
+/// Connects to the first address of the next hop that answers.
+pub async fn connect(next_hop: &NextHop, options: &AgentOptions) -> io::Result<Connection> {
+    let addresses: Vec<SocketAddr> = match next_hop.as_str().parse() {
+        Ok(address) => vec![address],
+        Err(_) => {
+            timeout(options.connect_timeout, tokio::net::lookup_host(next_hop.as_str())).await??.collect()
+        }
+    };
+    let mut last = io::Error::new(ErrorKind::NotFound, "the next hop has no address");
+    for remote in addresses {
+        match timeout(options.connect_timeout, TcpStream::connect(remote)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true)?;
+                let session = Session::new(options.session.clone(), Instant::now());
+                return Ok(Connection {
+                    stream,
+                    session,
+                    input: Vec::new(),
+                    out: Vec::new(),
+                    transactions: 0,
+                    remote,
+                });
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(ErrorKind::TimedOut, "connection timed out"),
+        }
+    }
+    Err(last)
+}
+
+impl Connection {
+    /// Runs one transaction. Afterwards [`Connection::reusable`] says whether there may be another.
+    pub async fn deliver(
+        &mut self,
+        received: &mut Received,
+        started_ns: u64,
+        write_timeout: Duration,
+    ) -> DeliveryReport {
+        let (id, transaction) = (received.request.id, received.request.transaction());
+        let fresh = self.transactions == 0;
+        self.transactions += 1;
+        let mut ready_ns = if fresh { 0 } else { started_ns };
+        self.out = buffers::take();
+        self.session.begin(transaction, Instant::now(), &mut self.out);
+        let outcome = self.converse(received, &mut ready_ns, write_timeout).await;
+        buffers::give_back(std::mem::take(&mut self.out));
+        DeliveryReport {
+            id,
+            outcome,
+            remote: self.remote.to_string(),
+            times: StageTimes { started_ns, ready_ns, done_ns: sys::clock::monotonic_ns() },
+        }
+    }
+
+    async fn converse(
+        &mut self,
+        received: &mut Received,
+        ready_ns: &mut u64,
+        write_timeout: Duration,
+    ) -> Outcome {
+        let mut step = self.advance_over(&[], ready_ns);
+        loop {
+            let moved = match step {
+                Step::Done(outcome) => return outcome,
+                Step::Closed => {
+                    unreachable!("a session with a transaction says how that ended before it closes")
+                }
+                Step::SendBody => self.send_body(received, write_timeout).await.map(|()| None),
+                Step::NeedInput => self.exchange(ready_ns, write_timeout).await.map(Some),
+            };
+            step = match moved {
+                Ok(Some(step)) => step,
+                Ok(None) => self.advance_over(&[], ready_ns),
+                Err(error) => {
+                    self.session.closed(Instant::now(), &error.to_string());
+                    self.advance_over(&[], ready_ns)
+                }
+            };
+        }
+    }
+
+    /// Gives the session what was left over and what came in; keeps what it does not take.
+    fn advance_over(&mut self, fresh: &[u8], ready_ns: &mut u64) -> Step {
+        let mut on_ready = || *ready_ns = sys::clock::monotonic_ns();
+        let now = Instant::now();
+        if self.input.is_empty() {
+            let (taken, step) = advance(&mut self.session, fresh, now, &mut self.out, &mut on_ready);
+            if taken < fresh.len() {
+                self.input = fresh[taken..].to_vec();
+            }
+            return step;
+        }
+        self.input.extend_from_slice(fresh);
+        let (taken, step) = advance(&mut self.session, &self.input, now, &mut self.out, &mut on_ready);
+        self.input.drain(..taken);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        step
+    }
+
+    /// Writes what is due, then waits for bytes from the peer, no longer than the session allows.
+    async fn exchange(&mut self, ready_ns: &mut u64, write_timeout: Duration) -> io::Result<Step> {
+        self.flush(write_timeout).await?;
+        buffers::give_back(std::mem::take(&mut self.out));
+        let patience = match self.session.deadline() {
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            None => Duration::ZERO,
+        };
+        let result = match timeout(patience, self.stream.readable()).await {
+            Err(_) => {
+                self.session.expire(Instant::now());
+                self.out = buffers::take();
+                return Ok(self.advance_over(&[], ready_ns));
+            }
+            Ok(ready) => ready,
+        };
+        self.out = buffers::take();
+        result?;
+        with_read_buffer(|buffer| match self.stream.try_read(buffer) {
+            Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "peer closed the connection")),
+            Ok(count) => Ok(self.advance_over(&buffer[..count], ready_ns)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Step::NeedInput),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn send_body(&mut self, received: &mut Received, write_timeout: Duration) -> io::Result<()> {
+        match &received.request.content {
+            Content::Inline(bytes) => self.session.send_body(bytes, &mut self.out),
+            Content::Descriptor { offset, length } => {
+                let file =
+                    Arc::new(received.file.take().expect("a request without its file is refused on arrival"));
+                self.send_file(file, *offset, *length, write_timeout).await?;
+            }
+        }
+        // sent: its memory is not needed while the peer thinks about it
+        received.request.content = Content::Inline(Vec::new());
+        self.session.finish_body(Instant::now(), &mut self.out);
+        Ok(())
+    }
+
+    async fn send_file(
+        &mut self,
+        file: Arc<OwnedFd>,
+        mut offset: u64,
+        length: u64,
+        write_timeout: Duration,
+    ) -> io::Result<()> {
+        let end = offset + length;
+        while offset < end {
+            let want = (end - offset).min(BODY_PIECE_BYTES as u64) as usize;
+            let from = file.clone();
+            // off the loop: a cold page would stop every other connection
+            let piece = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; want];
+                let count = rustix::io::pread(&*from, &mut piece, offset)?;
+                piece.truncate(count);
+                io::Result::Ok(piece)
+            })
+            .await
+            .map_err(io::Error::other)??;
+            if piece.is_empty() {
+                return Err(io::Error::other("the queue file ends before the message does"));
+            }
+            offset += piece.len() as u64;
+            self.session.send_body(&piece, &mut self.out);
+            self.flush(write_timeout).await?;
+            self.session.wrote(Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, write_timeout: Duration) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.out.len() {
+            match self.stream.try_write(&self.out[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    timeout(write_timeout, self.stream.writable()).await??;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Whether another transaction may follow here.
+    pub fn reusable(&self, options: &AgentOptions) -> bool {
+        self.session.is_idle() && options.allows_another(self.transactions)
+    }
+
+    /// Nothing came while it was idle: a peer that hung up or said 421 gets no further transaction.
+    pub fn quiet(&self) -> bool {
+        let mut byte = [0];
+        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Says QUIT and goes without waiting for the answer.
+    pub fn quit(mut self) {
+        if self.session.is_idle() {
+            let mut out = buffers::take();
+            self.session.quit(Instant::now(), &mut out);
+            // nothing hangs on it: the mail is delivered
+            let _ = self.stream.try_write(&out);
+            buffers::give_back(out);
+        }
+    }
+}

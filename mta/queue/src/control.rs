@@ -1,0 +1,122 @@
+//! The control socket: one JSON object a line, both ways.
+
+use crate::poller::{Poller, Token};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+/// A command is short; a longer line ends its connection.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// Connections at a time; one more is closed at once.
+const MAX_CLIENTS: usize = 64;
+
+/// An answer that its reader does not take in this time is not waited for.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Command {
+    Pause,
+    Resume,
+    /// Start the agents that the waiting mail will need, and answer when they are ready.
+    Ramp,
+    Status,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    command: Command,
+}
+
+struct Client {
+    socket: UnixStream,
+    received: Vec<u8>,
+}
+
+pub struct Control {
+    listener: UnixListener,
+    clients: HashMap<u64, Client>,
+    next_client: u64,
+}
+
+impl Control {
+    pub fn new(listener: OwnedFd, poller: &Poller) -> io::Result<Control> {
+        let listener = UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        poller.watch(&listener, Token::ControlListener)?;
+        Ok(Control { listener, clients: HashMap::new(), next_client: 1 })
+    }
+
+    pub fn accept(&mut self, poller: &Poller) {
+        while let Ok((socket, _)) = self.listener.accept() {
+            if self.clients.len() >= MAX_CLIENTS {
+                continue;
+            }
+            let number = self.next_client;
+            self.next_client += 1;
+            let watched = socket
+                .set_nonblocking(true)
+                .and_then(|()| socket.set_write_timeout(Some(WRITE_TIMEOUT)))
+                .and_then(|()| poller.watch(&socket, Token::Control(number)));
+            if watched.is_ok() {
+                self.clients.insert(number, Client { socket, received: Vec::new() });
+            }
+        }
+    }
+
+    /// Reads from a client; returns its commands. Lines that are none are answered here.
+    pub fn read(&mut self, number: u64) -> Vec<Command> {
+        let Some(client) = self.clients.get_mut(&number) else { return Vec::new() };
+        let mut buffer = [0; 4096];
+        loop {
+            match client.socket.read(&mut buffer) {
+                Ok(0) => return self.close(number),
+                Ok(count) if client.received.len() + count > MAX_LINE_BYTES => return self.close(number),
+                Ok(count) => client.received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(number),
+            }
+        }
+        let mut commands = Vec::new();
+        let mut wrong = Vec::new();
+        while let Some(end) = client.received.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = client.received.drain(..=end).collect();
+            match serde_json::from_slice::<Line>(&line) {
+                Ok(line) => commands.push(line.command),
+                Err(error) => wrong.push(error.to_string()),
+            }
+        }
+        for error in wrong {
+            let error = format!("{error}; write one object a line, for example {{\"command\":\"status\"}}");
+            self.answer(number, &json!({"ok": false, "error": error}));
+        }
+        commands
+    }
+
+    fn close(&mut self, number: u64) -> Vec<Command> {
+        self.clients.remove(&number);
+        Vec::new()
+    }
+
+    /// Sends one line. A client that is gone or does not read loses its connection.
+    pub fn answer(&mut self, number: u64, answer: &Value) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        let line = format!("{answer}\n");
+        // blocking for the moment of the write only, and bounded: an answer fits the socket's buffer
+        let written = client
+            .socket
+            .set_nonblocking(false)
+            .and_then(|()| client.socket.write_all(line.as_bytes()))
+            .and_then(|()| client.socket.set_nonblocking(true));
+        if written.is_err() {
+            self.clients.remove(&number);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Handing out deliveries and taking in how they ended.
+
+use crate::agents::InFlight;
+use crate::bounce::{self, Failed, Original};
+use crate::log::Timing;
+use crate::mail::Batch;
+use crate::manager::{Manager, epoch_now};
+use crate::writer::Job;
+use delivery::{AgentFrame, Content, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState};
+use scheduler::{Disposition as Verdict, EntryId, Next, Outcome, Report};
+use smtp::client::{Disposition, HopStatus, RecipientStatus};
+use smtp::{EnhancedStatus, ForwardPath, Stage};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+use supervisor::link::{AgentNumber, ToStarter};
+use supervisor::pool::{AfterUse, Death};
+
+/// A delivery that was with so many agents when they died is deferred: it may be what kills them.
+const AGENTS_LOST_MAX: u8 = 2;
+
+/// Wait before a bounce that could not be written is tried again.
+const BOUNCE_RETRY: Duration = Duration::from_secs(60);
+
+impl Manager {
+    /// Hands out deliveries while there are agents for them, and asks for agents while there are deliveries.
+    pub(crate) fn dispatch(&mut self) {
+        if self.paused || self.stopping.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        while !self.waiting.is_empty() && self.agents.pool.has_slot() {
+            let entry = self.waiting.pop_front().expect("not empty");
+            self.hand_out(entry);
+        }
+        while self.waiting.len() > self.agents.pool.slots_starting() && self.agents.pool.may_start(now) {
+            self.start_agent();
+        }
+        loop {
+            let slot = self.waiting.is_empty() && self.agents.pool.has_slot();
+            let room = self.waiting.len() < self.agents.pool.slots_starting();
+            if !slot && !room && !self.agents.pool.may_start(now) {
+                return;
+            }
+            let Next::Deliver(entry, ..) = self.mail.scheduler.poll(epoch_now()) else { return };
+            if slot {
+                self.hand_out(entry);
+                continue;
+            }
+            self.waiting.push_back(entry);
+            if !room {
+                self.start_agent();
+            }
+        }
+    }
+
+    pub(crate) fn start_agent(&mut self) {
+        let number = self.agents.pool.start();
+        self.to_starter(&ToStarter::Start(number));
+    }
+
+    /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
+    fn hand_out(&mut self, entry: EntryId) {
+        let Some(batch) = self.mail.batch(entry) else { return };
+        let id = batch.id;
+        let (content, file) = match self.load_content(id) {
+            Ok(loaded) => loaded,
+            Err(error) => return self.unreadable(entry, id, &error),
+        };
+        let number = self.agents.pool.take().expect("has_slot said so");
+        let request_id = self.agents.next_request();
+        let batch = self.mail.batch(entry).expect("looked up above");
+        let envelope = &self.mail.message(id).expect("a batch has its message").envelope;
+        let destination = self.mail.scheduler.entry(entry).expect("an active entry is queued").destination;
+        let request = DeliveryRequest {
+            id: request_id,
+            queue_id: id,
+            next_hop: NextHop::parse(self.mail.scheduler.next_hop(destination))
+                .expect("made from a next hop"),
+            reverse_path: envelope.reverse_path.clone(),
+            recipients: batch.recipients.iter().map(|index| recipient(envelope, *index)).collect(),
+            eight_bit: envelope.eight_bit,
+            content,
+        };
+        let mut bytes =
+            Vec::with_capacity(256 + if file.is_some() { 0 } else { request.size_bytes() as usize });
+        request.encode(&mut bytes);
+        let delivery =
+            InFlight { entry, agent: number, handed: epoch_now(), handed_ns: sys::clock::monotonic_ns() };
+        if let Err(error) = self.agents.send(request_id, delivery, bytes, file, &self.poller) {
+            self.lose_agent(number, &format!("could not be given a delivery: {error}"));
+        }
+    }
+
+    fn load_content(&self, id: QueueId) -> Result<(Content, Option<OwnedFd>), spool::SpoolError> {
+        Ok(match self.spool.content(id)? {
+            spool::Content::Inline(bytes) => (Content::Inline(bytes), None),
+            spool::Content::File { file, offset, length } => {
+                (Content::Descriptor { offset, length }, Some(file.into()))
+            }
+        })
+    }
+
+    /// A queue file that can't be read now is tried again later; it stays where it is.
+    fn unreadable(&mut self, entry: EntryId, id: QueueId, error: &spool::SpoolError) {
+        self.log.event(&format!("queue_id={id} cannot be read, trying again later: {error}"));
+        let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
+        if self.mail.scheduler.report(epoch_now(), entry, report) == Verdict::Expired {
+            self.log.event(&format!("queue_id={id} is left in the spool unread until the next start"));
+            self.mail.remove_batch(entry);
+        }
+    }
+
+    /// Takes in what an agent sent; a confused agent is dropped with what it had.
+    pub(crate) fn read_agent(&mut self, number: AgentNumber) {
+        let Some(stream) = self.agents.stream(number) else { return };
+        if let Err(error) = stream.flush(&self.poller) {
+            return self.lose_agent(number, &format!("does not read: {error}"));
+        }
+        let open = match stream.fill() {
+            Ok(open) => open,
+            Err(error) => return self.lose_agent(number, &format!("socket: {error}")),
+        };
+        while let Some(stream) = self.agents.stream(number) {
+            let frame = match stream.next_frame() {
+                Ok(None) => break,
+                Ok(Some((kind, payload))) => AgentFrame::decode(kind, payload),
+                Err(error) => Err(error),
+            };
+            match frame {
+                Ok(AgentFrame::Ready) if self.agents.pool.ready(number, Instant::now()) => {}
+                Ok(AgentFrame::Report(report)) if self.take_report(number, &report) => {}
+                Ok(_) => return self.lose_agent(number, "answered what it was not asked"),
+                Err(error) => return self.lose_agent(number, &format!("sent nonsense: {error}")),
+            }
+        }
+        if !open {
+            self.lose_agent(number, "closed its socket");
+        }
+    }
+
+    /// False when the report does not fit what this agent was given.
+    fn take_report(&mut self, number: AgentNumber, report: &DeliveryReport) -> bool {
+        let Some(delivery) = self.agents.reported(number, report.id) else { return false };
+        let Some(batch) = self.mail.batch(delivery.entry) else { return false };
+        if batch.recipients.len() != report.outcome.recipients.len() {
+            self.put_back(&delivery);
+            return false;
+        }
+        if self.agents.pool.release(number, Instant::now()) == AfterUse::Retire {
+            self.agents.drop_agent(number);
+        }
+        self.finish(&delivery, report);
+        true
+    }
+
+    /// The agent is gone: what it had goes back, and the pool decides whether the service needs a pause.
+    pub(crate) fn lose_agent(&mut self, number: AgentNumber, why: &str) {
+        let death = self.agents.pool.died(number, Instant::now());
+        let lost = self.agents.drop_agent(number);
+        if death == Death::Expected && lost.is_empty() {
+            return;
+        }
+        let mut text = format!("agent {} {why}; {} deliveries put back", number.0, lost.len());
+        if let Death::FirstUse { throttled_until } = death {
+            let pause_s = throttled_until.saturating_duration_since(Instant::now()).as_secs_f64();
+            text.push_str(&format!("; it had finished none, so no new agent for {pause_s:.0} s"));
+        }
+        self.log.event(&text);
+        for delivery in lost {
+            self.put_back(&delivery);
+        }
+    }
+
+    fn put_back(&mut self, delivery: &InFlight) {
+        let Some(batch) = self.mail.batch_mut(delivery.entry) else { return };
+        batch.agents_lost += 1;
+        if batch.agents_lost < AGENTS_LOST_MAX {
+            return self.mail.scheduler.put_back(epoch_now(), delivery.entry);
+        }
+        batch.agents_lost = 0;
+        let count = batch.recipients.len();
+        let status = RecipientStatus {
+            disposition: Disposition::Deferred,
+            code: None,
+            enhanced: enhanced(b"4.3.0"),
+            text: "delivery agents died with this message".to_owned(),
+            stage: Stage::Connect,
+        };
+        let outcome = smtp::client::Outcome { recipients: vec![status; count], hop: HopStatus::Up };
+        let report = DeliveryReport {
+            id: 0,
+            outcome,
+            remote: "none".to_owned(),
+            times: delivery::StageTimes::default(),
+        };
+        self.finish(delivery, &report);
+    }
+
+    /// Books the statuses of one delivery: log, spool, scheduler, bounces.
+    fn finish(&mut self, delivery: &InFlight, report: &DeliveryReport) {
+        let entry = delivery.entry;
+        let Some(Batch { id, recipients, .. }) = self.mail.batch(entry).map(Batch::copy) else { return };
+        let timing = Timing {
+            received: self.mail.message(id).expect("a batch has its message").envelope.received,
+            handed: delivery.handed,
+            handed_ns: delivery.handed_ns,
+            times: report.times,
+        };
+        let (mut delivered, mut deferred, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let message = self.mail.message_mut(id).expect("a batch has its message");
+        for (index, status) in recipients.iter().zip(&report.outcome.recipients) {
+            let to = recipient(&message.envelope, *index);
+            self.log.outcome(id, &to, &report.remote, &timing, status);
+            match status.disposition {
+                Disposition::Delivered => {
+                    message.states[usize::from(*index)] = RecipientState::Delivered;
+                    delivered.push((*index, RecipientState::Delivered));
+                }
+                Disposition::Deferred => deferred.push((*index, status)),
+                Disposition::Bounced => failed.push((*index, status.clone())),
+            }
+        }
+        self.delivered += delivered.len() as u64;
+        let outcome = if deferred.is_empty() { Outcome::Finished } else { Outcome::Retry };
+        match self.mail.scheduler.report(epoch_now(), entry, Report { outcome, hop: report.outcome.hop }) {
+            Verdict::Retry { due, attempts } => {
+                let batch = self.mail.batch_mut(entry).expect("it waits for its next attempt");
+                batch.recipients = deferred.iter().map(|(index, _)| *index).collect();
+                batch.agents_lost = 0;
+                self.writer.submit(Job::Defer { id, attempts, due });
+            }
+            Verdict::Gone => drop(self.mail.remove_batch(entry)),
+            Verdict::Expired => {
+                self.mail.remove_batch(entry);
+                for (index, status) in deferred {
+                    let status = expired(status);
+                    let to = recipient(&self.mail.message(id).expect("still queued").envelope, index);
+                    self.log.outcome(id, &to, &report.remote, &timing, &status);
+                    failed.push((index, status));
+                }
+            }
+        }
+        if !failed.is_empty() {
+            self.give_up(id, failed, &report.remote);
+        }
+        if self.mail.forget_if_final(id) {
+            self.writer.submit(Job::Remove { id });
+        } else if !delivered.is_empty() {
+            self.writer.submit(Job::Mark { id, marks: delivered });
+        }
+    }
+
+    /// Recipients for which there is no next hop.
+    pub(crate) fn unroutable(&mut self, id: QueueId, recipients: Vec<u16>) {
+        if recipients.is_empty() {
+            return;
+        }
+        let status = RecipientStatus {
+            disposition: Disposition::Bounced,
+            code: None,
+            // RFC 3463 §3.5: 5.4.4 unable to route
+            enhanced: enhanced(b"5.4.4"),
+            text: "no route to this domain: neither relayhost nor transport table has one".to_owned(),
+            stage: Stage::Connect,
+        };
+        for index in &recipients {
+            let Some(message) = self.mail.message(id) else { return };
+            let now = epoch_now();
+            let timing = Timing {
+                received: message.envelope.received,
+                handed: now,
+                handed_ns: 0,
+                times: delivery::StageTimes::default(),
+            };
+            self.log.outcome(id, &recipient(&message.envelope, *index), "none", &timing, &status);
+        }
+        let failed = recipients.into_iter().map(|index| (index, status.clone())).collect();
+        self.give_up(id, failed, "none");
+        if self.mail.forget_if_final(id) {
+            self.writer.submit(Job::Remove { id });
+        }
+    }
+
+    /// Tells the sender of failed recipients. They are marked only when that bounce is durable.
+    fn give_up(&mut self, id: QueueId, failed: Vec<(u16, RecipientStatus)>, remote: &str) {
+        let head = self.head_of(id);
+        let Some(message) = self.mail.message_mut(id) else { return };
+        let indices: Vec<u16> = failed.iter().map(|(index, _)| *index).collect();
+        let failed: Vec<Failed> = failed
+            .into_iter()
+            .map(|(index, status)| Failed {
+                recipient: recipient(&message.envelope, index),
+                remote: remote.to_owned(),
+                status,
+            })
+            .collect();
+        for index in &indices {
+            message.states[usize::from(*index)] = RecipientState::Bounced;
+        }
+        self.bounced += indices.len() as u64;
+        let original = Original { id, envelope: &message.envelope, head: &head };
+        match bounce::bounce(&original, &failed, &self.settings.hostname, epoch_now()) {
+            Some((envelope, content)) => {
+                message.bounces += 1;
+                self.bounces += 1;
+                self.writer.submit(Job::Bounce { original: id, envelope, content, recipients: indices });
+            }
+            None => {
+                // RFC 5321 §6.1: a bounce is never answered by a bounce; the log is all that is told of it
+                self.log.event(&format!("queue_id={id} has the null reverse-path: nobody is told"));
+                let marks = indices.into_iter().map(|index| (index, RecipientState::Bounced)).collect();
+                self.writer.submit(Job::Mark { id, marks });
+            }
+        }
+    }
+
+    /// The bounce could not be written: its recipients are pending again, so nothing is dropped in silence.
+    pub(crate) fn bounce_failed(&mut self, id: QueueId, recipients: &[u16], error: &spool::SpoolError) {
+        self.log.event(&format!("queue_id={id} bounce could not be written, trying again: {error}"));
+        self.bounced -= recipients.len() as u64;
+        let Some(message) = self.mail.message_mut(id) else { return };
+        for index in recipients {
+            message.states[usize::from(*index)] = RecipientState::Pending;
+        }
+        let (born, due) = (message.envelope.received, epoch_now().plus(BOUNCE_RETRY));
+        let unroutable = self.mail.enqueue(id, recipients, born, 0, due);
+        if !unroutable.is_empty() {
+            self.log.event(&format!("queue_id={id} has no route and no bounce: it stays in the spool"));
+        }
+    }
+
+    /// The beginning of a message, for its bounce. Unreadable: the bounce goes without.
+    fn head_of(&self, id: QueueId) -> Vec<u8> {
+        let head = self.spool.content(id).map_err(io::Error::other).and_then(|content| match content {
+            spool::Content::Inline(mut bytes) => {
+                bytes.truncate(bounce::RETURNED_HEADER_BYTES);
+                Ok(bytes)
+            }
+            spool::Content::File { file, offset, length } => {
+                let mut bytes = vec![0; length.min(bounce::RETURNED_HEADER_BYTES as u64) as usize];
+                let count = rustix::io::pread(&file, &mut bytes, offset)?;
+                bytes.truncate(count);
+                Ok(bytes)
+            }
+        });
+        head.unwrap_or_default()
+    }
+}
+
+fn recipient(envelope: &delivery::Envelope, index: u16) -> ForwardPath {
+    envelope.recipients[usize::from(index)].clone()
+}
+
+fn enhanced(text: &[u8]) -> EnhancedStatus {
+    EnhancedStatus::parse(text).expect("a literal status code")
+}
+
+/// RFC 3463 §3.5: 5.4.7 delivery time expired, with what the last attempt said.
+fn expired(last: &RecipientStatus) -> RecipientStatus {
+    RecipientStatus {
+        disposition: Disposition::Bounced,
+        enhanced: enhanced(b"5.4.7"),
+        text: format!("given up after too long a time; the last attempt: {}", last.text),
+        ..last.clone()
+    }
+}

@@ -1,0 +1,406 @@
+//! The loop of the queue manager, and the answers of its control socket.
+
+use crate::agents::Agents;
+use crate::control::{Command, Control};
+use crate::intake::Intake;
+use crate::log::Log;
+use crate::mail::Mail;
+use crate::poller::{Poller, Token};
+use crate::routes::Routes;
+use crate::stream::Stream;
+use crate::writer::{Done, Writer};
+use delivery::{EpochMs, RecipientState};
+use scheduler::{EntryId, Scheduler};
+use serde_json::json;
+use spool::Spool;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use supervisor::link::{AgentNumber, FromStarter, ToStarter, Usage};
+use supervisor::pool::{Limits as PoolLimits, Pool};
+
+/// Deliveries in flight when the MTA stops are waited for so long.
+const STOP_BOUND: Duration = Duration::from_secs(10);
+
+/// An orderly stop looks at least so often whether it is done.
+const STOP_TICK: Duration = Duration::from_millis(50);
+
+/// What the queue manager is told when it starts.
+pub struct Settings {
+    pub hostname: Arc<str>,
+    pub routes: Routes,
+    pub scheduler: scheduler::Limits,
+    pub pool: PoolLimits,
+    pub paused: bool,
+}
+
+/// Its sockets.
+pub struct Channels {
+    pub starter: UnixStream,
+    pub reception: UnixStream,
+    pub control: OwnedFd,
+}
+
+pub(crate) struct Manager {
+    pub(crate) settings: Settings,
+    pub(crate) poller: Poller,
+    pub(crate) spool: Arc<dyn Spool>,
+    pub(crate) writer: Writer,
+    pub(crate) mail: Mail,
+    pub(crate) agents: Agents,
+    pub(crate) log: Log,
+    pub(crate) paused: bool,
+    pub(crate) stopping: Option<Instant>,
+    /// Chosen by the scheduler; their agents are being started.
+    pub(crate) waiting: VecDeque<EntryId>,
+    pub(crate) delivered: u64,
+    pub(crate) bounced: u64,
+    /// Being written.
+    pub(crate) bounces: usize,
+    starter: Stream,
+    intake: Option<Intake>,
+    control: Control,
+    ramps: Vec<(u64, Instant)>,
+    /// Clients that wait for `status`, by the question that was sent to the starter for them.
+    questions: HashMap<u64, u64>,
+    next_question: u64,
+}
+
+/// Now on the wall clock.
+pub(crate) fn epoch_now() -> EpochMs {
+    EpochMs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64)
+}
+
+/// Recovers the spool and runs until told to stop. Returns the exit status.
+pub fn run(settings: Settings, spool: Arc<dyn Spool>, channels: Channels) -> i32 {
+    match Manager::new(settings, spool, channels).and_then(Manager::serve) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("mailrig queue: {error}");
+            1
+        }
+    }
+}
+
+impl Manager {
+    fn new(settings: Settings, spool: Arc<dyn Spool>, channels: Channels) -> io::Result<Manager> {
+        let poller = Poller::new()?;
+        let writer = Writer::new(spool.clone())?;
+        poller.watch(writer.wake(), Token::Writer)?;
+        let mut manager = Manager {
+            starter: Stream::new(channels.starter, Token::Starter, &poller)?,
+            intake: Some(Intake::new(Stream::new(channels.reception, Token::Reception, &poller)?)),
+            control: Control::new(channels.control, &poller)?,
+            mail: Mail::new(Scheduler::new(settings.scheduler.clone()), settings.routes.clone()),
+            agents: Agents::new(Pool::new(settings.pool.clone())),
+            log: Log::default(),
+            paused: settings.paused,
+            stopping: None,
+            waiting: VecDeque::new(),
+            delivered: 0,
+            bounced: 0,
+            bounces: 0,
+            ramps: Vec::new(),
+            questions: HashMap::new(),
+            next_question: 1,
+            settings,
+            poller,
+            spool,
+            writer,
+        };
+        manager.recover()?;
+        manager.to_starter(&ToStarter::Ready);
+        Ok(manager)
+    }
+
+    fn recover(&mut self) -> io::Result<()> {
+        let mut found = Vec::new();
+        let recovery =
+            self.spool.recover(&mut |id, stored| found.push((id, stored))).map_err(io::Error::other)?;
+        for line in recovery.messages() {
+            self.log.event(&line);
+        }
+        if !found.is_empty() {
+            self.log.event(&format!("{} messages found in the spool", found.len()));
+        }
+        for (id, stored) in found {
+            let unroutable =
+                self.mail.admit(id, stored.envelope, stored.recipients, stored.attempts, stored.due);
+            self.unroutable(id, unroutable);
+            if self.mail.forget_if_final(id) {
+                self.writer.submit(crate::writer::Job::Remove { id });
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            self.dispatch();
+            self.answer_ramps();
+            self.log.flush();
+            if self.stopped() {
+                self.agents.drop_all();
+                self.writer.finish();
+                return Ok(());
+            }
+            self.poller.wait(self.patience(), &mut ready)?;
+            for token in &ready {
+                self.handle(*token)?;
+            }
+            for agent in self.agents.pool.retire_idle(Instant::now()) {
+                self.agents.drop_agent(agent);
+            }
+        }
+    }
+
+    fn handle(&mut self, token: Token) -> io::Result<()> {
+        match token {
+            Token::Starter => self.read_starter(),
+            Token::Reception => self.read_reception(),
+            Token::Writer => self.take_done(),
+            Token::ControlListener => Ok(self.control.accept(&self.poller)),
+            Token::Control(client) => {
+                for command in self.control.read(client) {
+                    self.obey(client, command);
+                }
+                Ok(())
+            }
+            Token::Agent(number) => Ok(self.read_agent(AgentNumber(number))),
+        }
+    }
+
+    /// How long nothing can happen by time alone.
+    fn patience(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut wake: Option<Duration> = None;
+        let mut by = |duration: Duration| wake = Some(wake.map_or(duration, |wake| wake.min(duration)));
+        if let Some(deadline) = self.agents.pool.idle_deadline() {
+            by(deadline.saturating_duration_since(now));
+        }
+        if let Some(until) = self.agents.pool.throttled_until().filter(|until| *until > now) {
+            by(until.duration_since(now));
+        }
+        if let Some(due) = self.mail.scheduler.next_due().filter(|_| !self.paused) {
+            by(due.since(epoch_now()).max(Duration::from_millis(1)));
+        }
+        if self.stopping.is_some() {
+            by(STOP_TICK);
+        }
+        wake
+    }
+
+    fn stopped(&self) -> bool {
+        let Some(began) = self.stopping else { return false };
+        let received = self.intake.as_ref().map_or(0, Intake::count);
+        (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0) || began.elapsed() > STOP_BOUND
+    }
+
+    pub(crate) fn to_starter(&mut self, message: &ToStarter) {
+        let mut bytes = Vec::with_capacity(32);
+        message.encode(&mut bytes);
+        if let Err(error) = self.starter.send(bytes, None, &self.poller) {
+            self.log.event(&format!("starter: {error}"));
+        }
+    }
+
+    fn read_starter(&mut self) -> io::Result<()> {
+        self.starter.flush(&self.poller)?;
+        let open = self.starter.fill()?;
+        loop {
+            let message = match self.starter.next_frame().map_err(io::Error::other)? {
+                Some((kind, payload)) => FromStarter::decode(kind, payload).map_err(io::Error::other)?,
+                None => break,
+            };
+            match message {
+                FromStarter::Started { agent, pid } => {
+                    let socket = self.starter.descriptors.pop_front();
+                    let socket =
+                        socket.ok_or_else(|| io::Error::other("an agent came without its socket"))?;
+                    self.agents.started(agent, pid, socket, &self.poller)?;
+                }
+                FromStarter::NotStarted { agent, errno } => {
+                    let error = io::Error::from_raw_os_error(errno);
+                    self.lose_agent(agent, &format!("could not be started: {error}"));
+                }
+                FromStarter::Ended { agent, status, signal } => {
+                    if signal != 0 {
+                        self.log.event(&format!("agent {} was ended by signal {signal}", agent.0));
+                    } else if status != 0 {
+                        self.log.event(&format!("agent {} exited with status {status}", agent.0));
+                    }
+                }
+                FromStarter::Usage { question, usage } => {
+                    if let Some(client) = self.questions.remove(&question) {
+                        self.answer_status(client, &usage);
+                    }
+                }
+                FromStarter::Stop => {
+                    self.stopping.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+        if open {
+            Ok(())
+        } else {
+            Err(io::Error::other("the starter is gone: stopping; the spool has all mail"))
+        }
+    }
+
+    fn read_reception(&mut self) -> io::Result<()> {
+        let Some(intake) = &mut self.intake else { return Ok(()) };
+        let mut jobs = Vec::new();
+        let open =
+            intake.flush(&self.poller).and_then(|()| intake.read(&*self.spool, &self.poller, &mut jobs));
+        jobs.into_iter().for_each(|job| self.writer.submit(job));
+        if !matches!(open, Ok(true)) {
+            if let Err(error) = open {
+                self.log.event(&format!("reception: {error}"));
+            }
+            // what it had committed still comes back from the writer; it is queued, and nobody waits for the answer
+            self.intake = None;
+        }
+        Ok(())
+    }
+
+    fn take_done(&mut self) -> io::Result<()> {
+        let mut answers = Vec::new();
+        for done in self.writer.take_done() {
+            match done {
+                Done::Committed { message, envelope, size_bytes, result } => {
+                    if let Some(intake) = &mut self.intake {
+                        intake.committed(message, &result, &mut answers);
+                    }
+                    if let Ok(id) = result {
+                        self.log.queued(id, &envelope.reverse_path, size_bytes, envelope.recipients.len());
+                        self.admit_new(id, envelope);
+                    }
+                }
+                Done::Bounced { original, recipients, envelope, size_bytes, result } => {
+                    self.bounces -= 1;
+                    if let Some(message) = self.mail.message_mut(original) {
+                        message.bounces -= 1;
+                    }
+                    match result {
+                        Ok(id) => {
+                            self.log.queued(
+                                id,
+                                &envelope.reverse_path,
+                                size_bytes,
+                                envelope.recipients.len(),
+                            );
+                            self.admit_new(id, envelope);
+                            if self.mail.forget_if_final(original) {
+                                self.writer.submit(crate::writer::Job::Remove { id: original });
+                            }
+                        }
+                        Err(error) => self.bounce_failed(original, &recipients, &error),
+                    }
+                }
+                Done::Failed { id, doing, error } => {
+                    self.log
+                        .event(&format!("queue_id={id} {doing} failed, it may be delivered again: {error}"));
+                }
+            }
+        }
+        if let Some(intake) = &mut self.intake
+            && let Err(error) = intake.send(answers, &self.poller)
+        {
+            self.log.event(&format!("reception: {error}"));
+        }
+        Ok(())
+    }
+
+    fn admit_new(&mut self, id: delivery::QueueId, envelope: delivery::Envelope) {
+        let states = vec![RecipientState::Pending; envelope.recipients.len()];
+        let due = envelope.received.min(epoch_now());
+        let unroutable = self.mail.admit(id, envelope, states, 0, due);
+        self.unroutable(id, unroutable);
+    }
+
+    fn obey(&mut self, client: u64, command: Command) {
+        match command {
+            Command::Pause => {
+                self.paused = true;
+                self.control.answer(client, &json!({"ok": true}));
+            }
+            Command::Resume => {
+                self.paused = false;
+                let released_ns = sys::clock::monotonic_ns();
+                self.control.answer(client, &json!({"ok": true, "released_ns": released_ns}));
+            }
+            Command::Ramp => {
+                let due = self.mail.scheduler.counts(epoch_now()).due as usize;
+                let slots = self.settings.pool.connections_per_agent.max(1);
+                let counts = self.agents.pool.counts();
+                for _ in counts.idle + counts.busy + counts.starting..due.div_ceil(slots) {
+                    if !self.agents.pool.may_start(Instant::now()) {
+                        break;
+                    }
+                    self.start_agent();
+                }
+                self.ramps.push((client, Instant::now()));
+            }
+            Command::Status => {
+                let question = self.next_question;
+                self.next_question += 1;
+                self.questions.insert(question, client);
+                self.to_starter(&ToStarter::Usage { question });
+            }
+        }
+    }
+
+    fn answer_ramps(&mut self) {
+        let counts = self.agents.pool.counts();
+        if counts.starting > 0 {
+            return;
+        }
+        for (client, began) in std::mem::take(&mut self.ramps) {
+            let ramp_s = began.elapsed().as_secs_f64();
+            let answer = json!({"ok": true, "agents": counts.idle + counts.busy, "ramp_s": ramp_s});
+            self.control.answer(client, &answer);
+        }
+    }
+
+    fn answer_status(&mut self, client: u64, usage: &Usage) {
+        let queued = self.mail.scheduler.counts(epoch_now());
+        let agents = self.agents.pool.counts();
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let incoming = self.intake.as_ref().map_or(0, Intake::count) + self.bounces;
+        let answer = json!({
+            "ok": true,
+            "incoming": incoming,
+            "active": queued.active,
+            "due": queued.due,
+            "deferred": queued.deferred,
+            "held": 0,
+            "delivered": self.delivered,
+            "bounced": self.bounced,
+            "paused": self.paused,
+            "agents": {
+                "idle": agents.idle,
+                "busy": agents.busy,
+                "starting": agents.starting,
+                "spawned": agents.spawned,
+                "died": agents.died,
+            },
+            "pids": {
+                "starter": usage.starter_pid,
+                "queue": std::process::id(),
+                "reception": usage.reception_pid,
+                "agents": self.agents.pids().collect::<Vec<u32>>(),
+            },
+            "cpu_s": {
+                "starter": seconds(usage.starter_ns),
+                "queue": seconds(usage.queue_ns),
+                "reception": seconds(usage.reception_ns),
+                "agents": seconds(usage.agents_ns),
+            },
+        });
+        self.control.answer(client, &answer);
+    }
+}
