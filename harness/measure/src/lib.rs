@@ -4,6 +4,7 @@
 //! published CSV can be judged again anywhere.
 
 pub mod cell;
+pub mod comparison;
 mod figure;
 mod file;
 mod limit;
