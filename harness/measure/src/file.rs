@@ -53,6 +53,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What has a place in a CSV file: flat, and with a row that shows its columns.
+pub trait Record: Serialize {
+    /// A row with nothing in it.
+    fn empty() -> Self;
+}
+
 /// Appends rows to a new file as they come, each on disk before the next trial starts.
 pub struct RowWriter<T> {
     path: PathBuf,
@@ -60,15 +66,15 @@ pub struct RowWriter<T> {
     rows: PhantomData<fn(&T)>,
 }
 
-impl<T: Serialize> RowWriter<T> {
+impl<T: Record> RowWriter<T> {
     /// Creates the file with its header.
     ///
     /// # Errors
     /// The file cannot be made, or is there already.
-    pub fn create(path: &Path, example: &T) -> Result<RowWriter<T>, Error> {
+    pub fn create(path: &Path) -> Result<RowWriter<T>, Error> {
         let file = File::create_new(path).map_err(|error| Error::new(path, None, error.to_string()))?;
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(BufWriter::new(file));
-        let result = writer.write_record(columns(example)).and_then(|()| Ok(writer.flush()?));
+        let result = writer.write_record(columns::<T>()).and_then(|()| Ok(writer.flush()?));
         result.map_err(|error| Error::csv(path, None, error))?;
         Ok(RowWriter { path: path.to_owned(), writer, rows: PhantomData })
     }
@@ -92,8 +98,8 @@ impl<T: Serialize> RowWriter<T> {
 ///
 /// # Errors
 /// The file cannot be written, or is there already.
-pub fn write_rows<T: Serialize>(path: &Path, example: &T, rows: &[T]) -> Result<(), Error> {
-    let mut writer = RowWriter::create(path, example)?;
+pub fn write_rows<T: Record>(path: &Path, rows: &[T]) -> Result<(), Error> {
+    let mut writer = RowWriter::create(path)?;
     rows.iter().try_for_each(|row| writer.write(row))?;
     writer.flush()
 }
@@ -109,9 +115,9 @@ pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
 }
 
 /// The names of a row's columns, in order.
-pub fn columns<T: Serialize>(example: &T) -> Vec<String> {
+pub fn columns<T: Record>() -> Vec<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.serialize(example).expect("rows are flat, so a vector takes them");
+    writer.serialize(T::empty()).expect("rows are flat, so a vector takes them");
     let bytes = writer.into_inner().map_err(|error| error.to_string()).expect("a vector takes everything");
     let text = String::from_utf8(bytes).expect("column names are ASCII");
     let header = text.lines().next().expect("a header is written before the first row");

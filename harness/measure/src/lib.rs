@@ -20,7 +20,7 @@ mod verdict;
 mod word;
 
 pub use figure::{FIGURES, Figure, Ratio};
-pub use file::{Error, RowWriter, columns, read_rows, write_rows};
+pub use file::{Error, Record, RowWriter, columns, read_rows, write_rows};
 pub use limit::{CpuShare, limited_by};
 pub use manifest::{Machine, Manifest, Sampling};
 pub use row::{Point, RunRow, SCHEMA_VERSION};

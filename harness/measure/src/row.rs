@@ -1,6 +1,7 @@
 //! A row of `runs.csv`: one trial. The order of the fields is the order of the columns.
 
 use crate::cell::figure;
+use crate::file::Record;
 use crate::word::{Grouping, InvalidReason, LimitedBy, Placement};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -98,6 +99,12 @@ pub struct RunRow {
     pub limited_by: Option<LimitedBy>,
     pub valid: bool,
     pub invalid_reason: Option<InvalidReason>,
+}
+
+impl Record for RunRow {
+    fn empty() -> RunRow {
+        RunRow::new("")
+    }
 }
 
 /// What may vary within a profile beside the subject; rows of one subject at one point are repeats.

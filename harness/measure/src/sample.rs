@@ -1,6 +1,8 @@
 //! A row of `samples.csv`: one role at one moment of a trial.
 
 use crate::cell::figure;
+use crate::file::Record;
+use crate::row::{RunRow, SCHEMA_VERSION};
 use serde::{Deserialize, Serialize};
 
 /// `order` says of which trial; the columns behind it are repeated from its row for convenience.
@@ -28,4 +30,33 @@ pub struct SampleRow {
     pub in_flight: Option<u64>,
     /// Messages accepted by the sink so far, on the sink's rows.
     pub delivered: Option<u64>,
+}
+
+impl SampleRow {
+    /// A sample of a role in the trial of `row`, nothing measured yet.
+    pub fn new(role: impl Into<String>, row: &RunRow) -> SampleRow {
+        SampleRow {
+            schema_version: SCHEMA_VERSION,
+            run_id: row.run_id.clone(),
+            order: row.order,
+            subject: row.subject.clone(),
+            concurrency: row.concurrency,
+            repeat: row.repeat,
+            s: None,
+            role: role.into(),
+            processes: None,
+            pss_bytes: None,
+            uss_bytes: None,
+            kernel_bytes: None,
+            cpu_s: None,
+            in_flight: None,
+            delivered: None,
+        }
+    }
+}
+
+impl Record for SampleRow {
+    fn empty() -> SampleRow {
+        SampleRow::new("", &RunRow::new(""))
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::cell;
 use crate::figure::{FIGURES, Ratio, named, values};
+use crate::file::Record;
 use crate::row::{Point, RunRow, SCHEMA_VERSION};
 use crate::table::{Table, range, short};
 use crate::word::{Grouping, Placement};
@@ -51,6 +52,45 @@ pub struct SummaryRow {
     pub blocks: Option<u64>,
 }
 
+impl SummaryRow {
+    /// What a figure's row takes over from any trial of the subject at the point.
+    fn new(trial: &RunRow, figure: &str, base: &str) -> SummaryRow {
+        SummaryRow {
+            schema_version: SCHEMA_VERSION,
+            run_id: trial.run_id.clone(),
+            profile: trial.profile.clone(),
+            subject: trial.subject.clone(),
+            load_model: trial.load_model.clone(),
+            placement: trial.placement,
+            grouping: trial.grouping,
+            messages_per_connection: trial.messages_per_connection,
+            message_size_bytes: trial.message_size_bytes,
+            sink_delay: trial.sink_delay.clone(),
+            sink_reply: trial.sink_reply.clone(),
+            concurrency: trial.concurrency,
+            figure: figure.to_owned(),
+            repeats: 0,
+            repeats_valid: 0,
+            median: None,
+            min: None,
+            max: None,
+            base_subject: base.to_owned(),
+            ratio: None,
+            ratio_min: None,
+            ratio_max: None,
+            ratio_low: None,
+            ratio_high: None,
+            blocks: None,
+        }
+    }
+}
+
+impl Record for SummaryRow {
+    fn empty() -> SummaryRow {
+        SummaryRow::new(&RunRow::new(""), "", "")
+    }
+}
+
 /// The summary of one run. `subjects` is their order, the base first; those it does not name follow as they come.
 pub fn summarize(rows: &[RunRow], subjects: &[String]) -> Vec<SummaryRow> {
     let grid = Grid::new(rows, subjects);
@@ -59,38 +99,22 @@ pub fn summarize(rows: &[RunRow], subjects: &[String]) -> Vec<SummaryRow> {
         for subject in &grid.subjects {
             let own = grid.rows(subject, point);
             let Some(first) = own.first() else { continue };
+            let base = grid.rows(&grid.subjects[0], point);
             for figure in FIGURES {
-                let values = values(&own, *figure);
-                let base = grid.rows(&grid.subjects[0], point);
-                let ratio = Ratio::within_run(&own, &base, *figure);
-                let interval = ratio.and_then(|ratio| ratio.interval);
-                summary.push(SummaryRow {
-                    schema_version: SCHEMA_VERSION,
-                    run_id: first.run_id.clone(),
-                    profile: first.profile.clone(),
-                    subject: subject.clone(),
-                    load_model: first.load_model.clone(),
-                    placement: first.placement,
-                    grouping: first.grouping,
-                    messages_per_connection: first.messages_per_connection,
-                    message_size_bytes: first.message_size_bytes,
-                    sink_delay: first.sink_delay.clone(),
-                    sink_reply: first.sink_reply.clone(),
-                    concurrency: first.concurrency,
-                    figure: figure.name.to_owned(),
-                    repeats: own.len() as u64,
-                    repeats_valid: own.iter().filter(|row| row.valid).count() as u64,
-                    median: values.as_ref().map(|values| values.median()),
-                    min: values.as_ref().map(|values| values.min()),
-                    max: values.as_ref().map(|values| values.max()),
-                    base_subject: grid.subjects[0].clone(),
-                    ratio: ratio.map(|ratio| ratio.ratio),
-                    ratio_min: ratio.map(|ratio| ratio.min),
-                    ratio_max: ratio.map(|ratio| ratio.max),
-                    ratio_low: interval.map(|(low, _)| low),
-                    ratio_high: interval.map(|(_, high)| high),
-                    blocks: ratio.map(|ratio| ratio.blocks as u64),
-                });
+                let mut row = SummaryRow::new(first, figure.name, &grid.subjects[0]);
+                row.repeats = own.len() as u64;
+                row.repeats_valid = own.iter().filter(|row| row.valid).count() as u64;
+                if let Some(values) = values(&own, *figure) {
+                    (row.median, row.min, row.max) =
+                        (Some(values.median()), Some(values.min()), Some(values.max()));
+                }
+                if let Some(ratio) = Ratio::within_run(&own, &base, *figure) {
+                    (row.ratio, row.ratio_min, row.ratio_max) =
+                        (Some(ratio.ratio), Some(ratio.min), Some(ratio.max));
+                    (row.ratio_low, row.ratio_high) = ratio.interval.unzip();
+                    row.blocks = Some(ratio.blocks as u64);
+                }
+                summary.push(row);
             }
         }
     }
