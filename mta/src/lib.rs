@@ -1,1 +1,9 @@
-//! mta
+//! The MTA as a whole: its configuration, and the wiring of its processes.
+//!
+//! Everything it does lives in the crates below this folder; see ARCHITECTURE.md.
+
+mod config;
+mod run;
+
+pub use config::{Config, Driver};
+pub use run::run;

@@ -9,7 +9,8 @@ use std::fmt;
 /// Bounds what a peer can make us buffer: a request with 64 KiB of message and its recipients fits.
 pub const MAX_FRAME_BYTES: usize = 512 * 1024;
 
-const HEADER_BYTES: usize = 5;
+/// Length and kind, before the payload.
+pub const HEADER_BYTES: usize = 5;
 
 /// Why bytes from a socket are not what was agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

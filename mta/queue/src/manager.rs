@@ -120,15 +120,18 @@ impl Manager {
         let mut found = Vec::new();
         let recovery =
             self.spool.recover(&mut |id, stored| found.push((id, stored))).map_err(io::Error::other)?;
-        for line in recovery.messages() {
-            self.log.event(&line);
+        for one in &recovery.quarantined {
+            let (name, moved_to) = (&one.name, one.moved_to.display());
+            self.log.event(&format!("queue file {name} is corrupt, moved to {moved_to}: {}", one.damage));
         }
-        if !found.is_empty() {
-            self.log.event(&format!("{} messages found in the spool", found.len()));
+        if !found.is_empty() || recovery.half_written > 0 {
+            let (messages, half_written) = (found.len(), recovery.half_written);
+            self.log.event(&format!(
+                "spool: {messages} messages found, {half_written} half-written ones removed"
+            ));
         }
         for (id, stored) in found {
-            let unroutable =
-                self.mail.admit(id, stored.envelope, stored.recipients, stored.attempts, stored.due);
+            let unroutable = self.mail.admit(id, stored.envelope, stored.states, stored.attempts, stored.due);
             self.unroutable(id, unroutable);
             if self.mail.forget_if_final(id) {
                 self.writer.submit(crate::writer::Job::Remove { id });
@@ -148,7 +151,8 @@ impl Manager {
                 self.writer.finish();
                 return Ok(());
             }
-            self.poller.wait(self.patience(), &mut ready)?;
+            let patience = self.patience();
+            self.poller.wait(patience, &mut ready)?;
             for token in &ready {
                 self.handle(*token)?;
             }

@@ -1,7 +1,7 @@
 //! A non-blocking UNIX socket with frames and descriptors in both directions.
 
 use crate::poller::{Poller, Token};
-use delivery::wire::{WireError, split_frame};
+use delivery::wire::{HEADER_BYTES, WireError, split_frame};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
@@ -76,20 +76,23 @@ impl Stream {
 
     /// The next whole frame that came in: its kind and payload.
     pub fn next_frame(&mut self) -> Result<Option<(u8, &[u8])>, WireError> {
-        match split_frame(&self.received[self.taken..])? {
-            Some((kind, payload, length)) => {
-                self.taken += length;
-                Ok(Some((kind, payload)))
-            }
-            None => {
-                if self.taken == self.received.len() {
-                    self.taken = 0;
-                    self.received.clear();
-                    if self.received.capacity() > KEEP_BYTES {
-                        self.received = Vec::new();
-                    }
-                }
-                Ok(None)
+        let Some((kind, _, length)) = split_frame(&self.received[self.taken..])? else {
+            self.tidy();
+            return Ok(None);
+        };
+        let end = self.taken + length;
+        let payload = &self.received[end - (length - HEADER_BYTES)..end];
+        self.taken = end;
+        Ok(Some((kind, payload)))
+    }
+
+    /// Gives memory back when everything that came in is used up.
+    fn tidy(&mut self) {
+        if self.taken == self.received.len() {
+            self.taken = 0;
+            self.received.clear();
+            if self.received.capacity() > KEEP_BYTES {
+                self.received = Vec::new();
             }
         }
     }

@@ -1,0 +1,271 @@
+//! The configuration file of the MTA: TOML with checked keys, turned into values that can't be wrong.
+
+use delivery::NextHop;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How an agent waits for its connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// One connection, blocking system calls.
+    Blocking,
+    /// Many connections on one tokio event loop.
+    Event,
+}
+
+/// How an agent comes into being.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spawn {
+    /// Forked from the starter, which is ready to deliver.
+    Zygote,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// On stable storage before its 250.
+    Full,
+    /// No sync at all: for measurements of something else.
+    None,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    listen: Vec<SocketAddr>,
+    spool: PathBuf,
+    control: PathBuf,
+    relayhost: Option<String>,
+    #[serde(default)]
+    transport: BTreeMap<String, String>,
+    #[serde(default = "full")]
+    durability: Durability,
+    user: Option<String>,
+    #[serde(default)]
+    paused: bool,
+    hostname: Option<String>,
+    log: Option<PathBuf>,
+    #[serde(default = "max_message", deserialize_with = "settings::size::deserialize")]
+    max_message_size: u64,
+    #[serde(default = "max_sessions")]
+    max_sessions: usize,
+    #[serde(default)]
+    delivery: RawDelivery,
+    #[serde(default)]
+    queue: RawQueue,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDelivery {
+    driver: Driver,
+    agents_max: usize,
+    connections_per_agent: Option<usize>,
+    spawn: Spawn,
+    max_use: Option<u64>,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    max_idle: Duration,
+    messages_per_connection: u32,
+    pipelining: bool,
+}
+
+impl Default for RawDelivery {
+    fn default() -> RawDelivery {
+        RawDelivery {
+            driver: Driver::Blocking,
+            agents_max: 100,
+            connections_per_agent: None,
+            spawn: Spawn::Zygote,
+            max_use: None,
+            max_idle: Duration::from_secs(100),
+            messages_per_connection: 1,
+            pipelining: true,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawQueue {
+    destination_concurrency: u32,
+    initial_destination_concurrency: u32,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    minimal_backoff: Duration,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    maximal_backoff: Duration,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    lifetime: Duration,
+}
+
+impl Default for RawQueue {
+    fn default() -> RawQueue {
+        let limits = scheduler::Limits::default();
+        RawQueue {
+            destination_concurrency: limits.destination_concurrency,
+            initial_destination_concurrency: limits.initial_destination_concurrency,
+            minimal_backoff: limits.minimal_backoff,
+            maximal_backoff: limits.maximal_backoff,
+            lifetime: limits.lifetime,
+        }
+    }
+}
+
+fn full() -> Durability {
+    Durability::Full
+}
+
+fn max_message() -> u64 {
+    // Postfix's message_size_limit
+    10_240_000
+}
+
+fn max_sessions() -> usize {
+    1000
+}
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: Vec<SocketAddr>,
+    pub spool: PathBuf,
+    pub control: PathBuf,
+    pub relayhost: Option<NextHop>,
+    /// Domain to next hop.
+    pub transport: Vec<(String, NextHop)>,
+    pub durability: Durability,
+    /// Whom the MTA becomes when it is started as root.
+    pub user: Option<String>,
+    /// Start with delivery held.
+    pub paused: bool,
+    pub hostname: String,
+    pub log: Option<PathBuf>,
+    pub max_message_bytes: u64,
+    pub max_sessions: usize,
+    pub driver: Driver,
+    pub pool: supervisor::pool::Limits,
+    pub messages_per_connection: u32,
+    pub pipelining: bool,
+    pub scheduler: scheduler::Limits,
+}
+
+/// A process holds so many files at most on many machines; an agent needs one a connection, and one now and
+/// then for a large body.
+const CONNECTIONS_PER_AGENT_MAX: usize = 9_900;
+
+const AGENTS_MAX: usize = 19_000;
+
+impl Config {
+    /// Reads and checks a configuration file. The error says what is wrong in which line, and what would be right.
+    pub fn read(path: &Path) -> Result<Config, String> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+        Config::parse(&text, &name)
+    }
+
+    /// As [`Config::read`], of a text; `name` is what errors call it.
+    pub fn parse(text: &str, name: &str) -> Result<Config, String> {
+        let raw: RawConfig = settings::parse_toml(text, name).map_err(|error| error.to_string())?;
+        check(raw).map_err(|(key, why)| settings::Error::at(name, text, key, why).to_string())
+    }
+}
+
+fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
+    let wrong = |key: &'static str, why: &str| Err((key, why.to_owned()));
+    if raw.listen.is_empty() {
+        return wrong(
+            "listen",
+            "`listen` is empty: name at least one address, for example [\"127.0.0.1:2525\"]",
+        );
+    }
+    let hop = |key: &'static str, text: String| NextHop::parse(&text).map_err(|why| (key, why));
+    let relayhost = raw.relayhost.map(|text| hop("relayhost", text)).transpose()?;
+    let transport = raw.transport.into_iter().map(|(domain, text)| Ok((domain, hop("transport", text)?)));
+    let transport = transport.collect::<Result<Vec<_>, (&'static str, String)>>()?;
+    let RawDelivery { driver, agents_max, connections_per_agent, .. } = raw.delivery;
+    if !(1..=AGENTS_MAX).contains(&agents_max) {
+        return Err(("agents_max", format!("`agents_max` is {agents_max}: 1 to {AGENTS_MAX} can be run")));
+    }
+    let connections_per_agent = match (driver, connections_per_agent) {
+        (Driver::Blocking, None | Some(1)) => 1,
+        (Driver::Blocking, Some(_)) => {
+            let why = "a blocking agent has one connection: leave `connections_per_agent` out, or use driver = \"event\"";
+            return wrong("connections_per_agent", why);
+        }
+        (Driver::Event, None) => 1000,
+        (Driver::Event, Some(count)) if (1..=CONNECTIONS_PER_AGENT_MAX).contains(&count) => count,
+        (Driver::Event, Some(count)) => {
+            let why = format!(
+                "`connections_per_agent` is {count}: 1 to {CONNECTIONS_PER_AGENT_MAX} fit in a process"
+            );
+            return Err(("connections_per_agent", why));
+        }
+    };
+    if raw.queue.destination_concurrency == 0 || raw.queue.initial_destination_concurrency == 0 {
+        return wrong(
+            "destination_concurrency",
+            "a destination concurrency of 0 delivers nothing: at least 1",
+        );
+    }
+    if raw.queue.minimal_backoff.is_zero() || raw.queue.minimal_backoff > raw.queue.maximal_backoff {
+        return wrong("minimal_backoff", "`minimal_backoff` is more than 0 and at most `maximal_backoff`");
+    }
+    if raw.delivery.max_idle.is_zero() {
+        return wrong("max_idle", "`max_idle` is 0: no agent would live to be used; write 100s");
+    }
+    if raw.max_sessions == 0 {
+        return wrong("max_sessions", "`max_sessions` is 0: no mail would come in");
+    }
+    let hostname = raw.hostname.unwrap_or_else(own_name);
+    if hostname.is_empty() || !hostname.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)) {
+        return wrong(
+            "hostname",
+            "`hostname` has letters, digits, dots and hyphens, for example \"mx.example.org\"",
+        );
+    }
+    // reuse limits are for agents of one connection: with many, a limit would end the busiest for nothing
+    let max_use = raw.delivery.max_use.unwrap_or(if driver == Driver::Blocking { 100 } else { 0 });
+    let Spawn::Zygote = raw.delivery.spawn;
+    Ok(Config {
+        listen: raw.listen,
+        spool: raw.spool,
+        control: raw.control,
+        relayhost,
+        transport,
+        durability: raw.durability,
+        user: raw.user,
+        paused: raw.paused,
+        hostname,
+        log: raw.log,
+        max_message_bytes: raw.max_message_size,
+        max_sessions: raw.max_sessions,
+        driver,
+        pool: supervisor::pool::Limits {
+            agents_max,
+            connections_per_agent,
+            max_use,
+            max_idle: raw.delivery.max_idle,
+        },
+        messages_per_connection: raw.delivery.messages_per_connection,
+        pipelining: raw.delivery.pipelining,
+        scheduler: scheduler::Limits {
+            destination_concurrency: raw.queue.destination_concurrency,
+            initial_destination_concurrency: raw.queue.initial_destination_concurrency,
+            minimal_backoff: raw.queue.minimal_backoff,
+            maximal_backoff: raw.queue.maximal_backoff,
+            lifetime: raw.queue.lifetime,
+            seed: u64::from(std::process::id()),
+        },
+    })
+}
+
+fn own_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let usable = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    if usable { name } else { "localhost".to_owned() }
+}

@@ -1,0 +1,217 @@
+//! From a configuration to running processes.
+
+use crate::config::{Config, Driver, Durability};
+use delivery::AgentOptions;
+use spool::files::FilesSpool;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use supervisor::starter::{Descriptors, QueueEnds, Roles};
+use sys::privilege::User;
+
+/// Postfix: smtp_connect_timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Postfix: smtp_connection_cache_time_limit.
+const SESSION_IDLE: Duration = Duration::from_secs(2);
+
+/// The kernel cuts this to net.core.somaxconn.
+const LISTEN_BACKLOG: i32 = 4096;
+
+/// Runs the MTA until it is told to stop.
+///
+/// An `Err` is a mistake in configuration or set-up, found before anything was started; `Ok` is the exit status
+/// of the run. `with_parent` ends it with the process that started it. `ready` is told each address once mail is
+/// accepted there.
+pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i32, String> {
+    raise_descriptor_limit();
+    // queue files and the control socket are nobody else's business
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    if let Some(path) = &config.log {
+        redirect_log(path).map_err(|error| format!("log {}: {error}", path.display()))?;
+    }
+    let (listeners, addresses) = listen_all(&config.listen)?;
+    let user = user_to_become(config.user.as_deref())?;
+    prepare_spool_folder(&config.spool, user.as_ref())?;
+    let control = control_socket(&config.control, user.as_ref())?;
+    if let Some(user) = &user {
+        sys::privilege::become_user(user).map_err(|error| format!("becoming user {}: {error}", user.name))?;
+    }
+    if with_parent {
+        die_with_parent()?;
+    }
+    let durability = match config.durability {
+        Durability::Full => spool::Durability::Full,
+        Durability::None => spool::Durability::None,
+    };
+    // opened to find mistakes before anything is started; the queue manager, whose it is, opens it anew
+    FilesSpool::open(&config.spool, durability).map(drop).map_err(|error| error.to_string())?;
+
+    let roles = roles(&config, durability);
+    let descriptors = Descriptors { listeners, control };
+    let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
+    let ended = supervisor::starter::run(descriptors, roles, tell);
+    // best effort: a path that stays behind is recognised as stale at the next start
+    let _ = std::fs::remove_file(&config.control);
+    ended.map_err(|error| format!("starter: {error}"))
+}
+
+/// What each process will do, with all that it needs to know.
+fn roles(
+    config: &Config,
+    durability: spool::Durability,
+) -> Roles<
+    impl FnOnce(QueueEnds) -> i32 + use<>,
+    impl FnOnce(Vec<OwnedFd>, UnixStream) -> i32 + use<>,
+    impl Fn(UnixStream) -> i32 + use<>,
+> {
+    let hostname: Arc<str> = config.hostname.as_str().into();
+    let mut session = smtp::client::Options::new(config.hostname.as_str());
+    session.pipelining = config.pipelining;
+    let options = AgentOptions {
+        session: Arc::new(session),
+        connect_timeout: CONNECT_TIMEOUT,
+        messages_per_connection: config.messages_per_connection,
+        session_idle: SESSION_IDLE,
+    };
+    let reception = server::Settings {
+        hostname: hostname.clone(),
+        max_message_bytes: config.max_message_bytes,
+        max_sessions: config.max_sessions,
+    };
+    let queue = queue::Settings {
+        hostname,
+        routes: queue::Routes::new(config.transport.clone(), config.relayhost.clone()),
+        scheduler: config.scheduler.clone(),
+        pool: config.pool.clone(),
+        paused: config.paused,
+    };
+    let (driver, spool_path) = (config.driver, config.spool.clone());
+    Roles {
+        queue: move |ends: QueueEnds| match FilesSpool::open(&spool_path, durability) {
+            Ok(spool) => {
+                let channels = queue::Channels {
+                    starter: ends.starter,
+                    reception: ends.reception,
+                    control: ends.control,
+                };
+                queue::run(queue, Arc::new(spool), channels)
+            }
+            Err(error) => {
+                eprintln!("mailrig queue: {error}");
+                1
+            }
+        },
+        reception: move |listeners: Vec<OwnedFd>, queue: UnixStream| server::run(listeners, queue, reception),
+        agent: move |socket: UnixStream| match driver {
+            Driver::Blocking => agent::run(socket, &options),
+            Driver::Event => event::run(socket, &options),
+        },
+    }
+}
+
+/// An event agent holds a descriptor for each connection, the queue manager one for each agent.
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // with less room, fewer connections at a time: nothing is lost
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+}
+
+fn redirect_log(path: &Path) -> io::Result<()> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    Ok(rustix::stdio::dup2_stderr(&file)?)
+}
+
+fn listen_all(addresses: &[SocketAddr]) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), String> {
+    let mut listeners = Vec::new();
+    let mut bound = Vec::new();
+    for address in addresses {
+        let (listener, at) = listen(*address).map_err(|error| {
+            let in_use = error.kind() == io::ErrorKind::AddrInUse;
+            let hint =
+                if in_use { "; another server has this port: choose another or stop that one" } else { "" };
+            format!("listen on {address}: {error}{hint}")
+        })?;
+        listeners.push(listener);
+        bound.push(at);
+    }
+    Ok((listeners, bound))
+}
+
+fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, LISTEN_BACKLOG)?;
+    let at = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+    Ok((socket, at))
+}
+
+/// `None`: the MTA stays who it is.
+fn user_to_become(name: Option<&str>) -> Result<Option<User>, String> {
+    match name {
+        Some(name) if sys::privilege::is_root() => {
+            let user = sys::privilege::find_user(name).map_err(|error| format!("user: {error}"))?;
+            Ok(Some(user))
+        }
+        None if sys::privilege::is_root() => {
+            eprintln!("mailrig mta: running as root; name an unprivileged account with `user = \"...\"`");
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Makes the spool's folder where there is none, owned by whom the queue manager will be.
+fn prepare_spool_folder(path: &Path, user: Option<&User>) -> Result<(), String> {
+    let failed = |error: io::Error| format!("spool {}: {error}", path.display());
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(failed)?;
+    match user {
+        Some(user) => std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).map_err(failed),
+        None => Ok(()),
+    }
+}
+
+/// Binds the control socket. One that a dead MTA left behind is replaced; a living one's is not.
+fn control_socket(path: &Path, user: Option<&User>) -> Result<OwnedFd, String> {
+    let failed = |error: io::Error| format!("control socket {}: {error}", path.display());
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(format!("control socket {}: something else is there; remove it", path.display()));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(format!(
+                "control socket {}: another MTA answers there; stop it first",
+                path.display()
+            ));
+        }
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    if let Some(user) = user {
+        std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).map_err(failed)?;
+    }
+    Ok(listener.into())
+}
+
+fn die_with_parent() -> Result<(), String> {
+    let parent = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|error| format!("asking to end with the parent: {error}"))?;
+    // it may have gone in between
+    if rustix::process::getppid() != parent {
+        return Err("the process that started this one is gone".to_owned());
+    }
+    Ok(())
+}
