@@ -189,7 +189,6 @@ impl Session {
     pub(super) fn take_envelope(&mut self, reply: ParsedReply<'_>, now: Instant, out: &mut Vec<u8>) {
         let Some(envelope) = &mut self.envelope else { return };
         let step = envelope.step(envelope.answered);
-        envelope.answered += 1;
         let severity = reply.code.severity();
         match (step, severity) {
             (Step::Data, Severity::Intermediate) => return self.take_data(now, out),
@@ -212,6 +211,7 @@ impl Session {
             (Step::Data, _) if envelope.refused.is_some() => {}
             (Step::Data, _) => envelope.refused = decision(Stage::Data, &reply),
         }
+        envelope.answered += 1;
         if envelope.answered < envelope.written {
             self.await_step(now);
         } else if envelope.goes_on() {

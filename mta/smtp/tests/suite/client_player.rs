@@ -4,6 +4,7 @@
 //! set hello=NAME pipelining=off
 //! begin from=<A> to=<B> .. [size=N] [8bit]     body TEXT     finish     abandon REASON     wrote
 //! quit     eof REASON     deadline 300s|none     idle yes|no
+//! new      this session is over and another begins, at the greeting
 //! ```
 //! Events of kind `reply` may be left out of a script.
 
@@ -34,11 +35,12 @@ pub fn play(script: &Script, cut: Cut) -> Result<Played, String> {
 }
 
 fn is_optional(event: &str) -> bool {
-    event.starts_with("reply ")
+    event.starts_with("reply ") || event == "new"
 }
 
 struct Player {
     session: Session,
+    options: Arc<Options>,
     cut: Cut,
     now: Instant,
     /// What the server sends in one go, while its lines are collected.
@@ -50,15 +52,18 @@ struct Player {
     begun: usize,
     done: usize,
     closed: bool,
+    /// The last transaction was begun on a session that was over.
+    begun_late: bool,
 }
 
 impl Player {
     fn new(script: &Script, cut: Cut) -> Player {
         let mut options = Options::new(script.setting("hello").unwrap_or("client.test"));
         options.pipelining = script.setting("pipelining") != Some("off");
-        let now = Instant::now();
+        let (options, now) = (Arc::new(options), Instant::now());
         Player {
-            session: Session::new(Arc::new(options), now),
+            session: Session::new(options.clone(), now),
+            options,
             cut,
             now,
             block: Vec::new(),
@@ -69,6 +74,7 @@ impl Player {
             begun: 0,
             done: 0,
             closed: false,
+            begun_late: false,
         }
     }
 
@@ -110,8 +116,16 @@ impl Player {
         let expect = |is: &str| if is == rest { Ok(()) } else { Err(format!("{word} is {is}")) };
         match word {
             "set" => {}
+            "new" => {
+                self.check_end()?;
+                self.session = Session::new(self.options.clone(), self.now);
+                self.input.clear();
+                (self.begun, self.done, self.closed, self.begun_late) = (0, 0, false, false);
+                self.trace.push("new".to_owned());
+            }
             "begin" => {
                 self.begun += 1;
+                self.begun_late = self.closed;
                 self.session.begin(transaction(rest), self.now, &mut self.out);
             }
             "body" => self.session.send_body(&unescape(rest), &mut self.out),
@@ -131,12 +145,15 @@ impl Player {
     }
 
     fn pull(&mut self) -> Result<(), String> {
+        let mut at = 0;
         loop {
-            let (consumed, event) = self.session.next(&self.input, self.now, &mut self.out);
-            self.input.drain(..consumed);
+            let (consumed, event) = self.session.next(&self.input[at..], self.now, &mut self.out);
+            at += consumed;
             let Some(event) = event else { break };
             match &event {
-                Event::Done(_) if self.closed => return Err("done after closed".to_owned()),
+                Event::Done(_) if self.closed && !self.begun_late => {
+                    return Err("done after closed".to_owned());
+                }
                 Event::Done(_) => self.done += 1,
                 Event::Closed(_) if self.closed => return Err("closed twice".to_owned()),
                 Event::Closed(_) => self.closed = true,
@@ -144,6 +161,7 @@ impl Player {
             }
             self.trace.push(event_text(&event));
         }
+        self.input.drain(..at);
         let kept = self.input.len();
         if kept >= MAX_REPLY_LINE { Err(format!("{kept} bytes are left in the buffer")) } else { Ok(()) }
     }

@@ -64,9 +64,9 @@ impl Script {
     }
 
     /// The ways to cut what the peer sends, `bytes` in all: whole, in two at every place, and byte by byte. A long
-    /// dialogue is cut at every so manieth place only, which still meets each line of it.
+    /// dialogue is cut at every so manieth place only.
     pub fn cuts(&self, bytes: usize) -> impl Iterator<Item = Cut> {
-        let stride = bytes / CUTS_MAX + 1;
+        let stride = bytes * bytes / FED_BYTES_MAX + 1;
         let in_two = (1..bytes).step_by(stride).map(Cut::At);
         [Cut::Whole, Cut::EveryByte].into_iter().chain(in_two)
     }
@@ -130,16 +130,32 @@ pub fn unescape(text: &str) -> Vec<u8> {
                 rest = &rest[2..];
             }
             b'(' => {
-                let (inside, after) = rest.split_once(')').unwrap();
-                let (text, count) = inside.rsplit_once('*').unwrap();
+                let end = closing(rest);
+                let (text, count) = rest[..end].rsplit_once('*').unwrap();
                 bytes.extend(unescape(text).repeat(count.parse().unwrap()));
-                rest = after;
+                rest = &rest[end + 1..];
             }
             other => panic!("unknown escape {:?} in {text}", char::from(other)),
         }
     }
     bytes.extend_from_slice(rest.as_bytes());
     bytes
+}
+
+/// Where the bracket that is open at the start of `text` is closed.
+fn closing(text: &str) -> usize {
+    let mut depth = 1;
+    text.bytes()
+        .enumerate()
+        .position(|(at, byte)| {
+            match byte {
+                b'(' if text[..at].ends_with('\\') => depth += 1,
+                b')' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        })
+        .expect("\\( has its )")
 }
 
 pub fn show(bytes: &[u8]) -> String {
@@ -163,4 +179,5 @@ fn step(line: &str) -> Step {
     }
 }
 
-const CUTS_MAX: usize = 1500;
+/// Bytes fed in all cuts of one dialogue: up to 4000 bytes it is cut at every place.
+const FED_BYTES_MAX: usize = 4000 * 4000;

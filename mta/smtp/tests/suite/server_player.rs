@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! answer STAGE CODE [ENHANCED] TEXT      the next event of that stage gets this reply, not the default one
+//! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
 //! Events other than `message` may be left out of a script. Long messages are shown by their length.
 
@@ -125,40 +125,40 @@ impl Player {
     }
 
     fn pull(&mut self) -> Result<(), String> {
+        let mut at = 0;
         loop {
             let was_closed = self.session.is_closed();
-            let (consumed, event) = self.session.next(&self.input);
-            let needs_answer = match event {
-                None => {
-                    self.input.drain(..consumed);
-                    break;
-                }
-                Some(Event::Body(bytes)) => {
-                    self.message.extend_from_slice(bytes);
-                    false
-                }
-                Some(event) => {
-                    self.trace.push(event_text(&event, &mut self.message));
-                    true
-                }
-            };
-            self.input.drain(..consumed);
-            if needs_answer {
-                if self.session.next(&self.input) != (0, None) {
-                    return Err("the session went on without an answer".to_owned());
-                }
-                let stage = self.session.stage();
-                match self.answers.iter().position(|(wanted, _)| *wanted == stage) {
-                    Some(at) => self.session.reply(&self.answers.remove(at).1, &mut self.out),
-                    None => self.session.accept(&mut self.out),
-                }
+            let (consumed, event) = self.session.next(&self.input[at..]);
+            at += consumed;
+            let Some(event) = event else { break };
+            let is_valid = !matches!(event, Event::Invalid { .. });
+            let is_body = matches!(event, Event::Body(_));
+            match event {
+                Event::Body(bytes) => self.message.extend_from_slice(bytes),
+                event => self.trace.push(event_text(&event, &mut self.message)),
+            }
+            if !is_body {
+                self.answer(is_valid, at)?;
             }
             if !was_closed && self.session.is_closed() {
                 self.trace.push("closed".to_owned());
             }
         }
+        self.input.drain(..at);
         let kept = self.input.len();
         if kept >= self.max_line { Err(format!("{kept} bytes are left in the buffer")) } else { Ok(()) }
+    }
+
+    fn answer(&mut self, is_valid: bool, at: usize) -> Result<(), String> {
+        if self.session.next(&self.input[at..]) != (0, None) {
+            return Err("the session went on without an answer".to_owned());
+        }
+        let stage = self.session.stage();
+        match self.answers.iter().position(|(wanted, _)| is_valid && *wanted == stage) {
+            Some(at) => self.session.reply(&self.answers.remove(at).1, &mut self.out),
+            None => self.session.accept(&mut self.out),
+        }
+        Ok(())
     }
 }
 
