@@ -121,8 +121,8 @@ impl Manager {
         let recovery =
             self.spool.recover(&mut |id, stored| found.push((id, stored))).map_err(io::Error::other)?;
         for one in &recovery.quarantined {
-            let (name, moved_to) = (&one.name, one.moved_to.display());
-            self.log.event(&format!("queue file {name} is corrupt, moved to {moved_to}: {}", one.damage));
+            let moved_to = one.moved_to.display();
+            self.log.event(&format!("a corrupt queue file was moved to {moved_to}: {}", one.damage));
         }
         if !found.is_empty() || recovery.half_written > 0 {
             let (messages, half_written) = (found.len(), recovery.half_written);
