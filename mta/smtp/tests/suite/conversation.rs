@@ -1,1 +1,220 @@
 //! A client session and a server session in memory: what one says the other understands.
+
+use proptest::prelude::*;
+use smtp::client::{self, Disposition, HopStatus, Options, Outcome, Transaction};
+use smtp::server::{self, Extensions, Limits};
+use smtp::{ForwardPath, Reply, ReversePath, Stage};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a server of this test knows of a message: envelope and content.
+#[derive(Debug, Default, PartialEq)]
+struct Message {
+    reverse_path: String,
+    recipients: Vec<String>,
+    content: Vec<u8>,
+}
+
+/// Both sessions, and the bytes on their way between them, `step` at a time.
+struct Pair {
+    client: client::Session,
+    server: server::Session,
+    to_client: Vec<u8>,
+    to_server: Vec<u8>,
+    client_input: Vec<u8>,
+    server_input: Vec<u8>,
+    step: usize,
+    now: Instant,
+    body: Vec<u8>,
+    incoming: Message,
+    messages: Vec<Message>,
+    outcomes: Vec<Outcome>,
+    closed: Option<client::Cause>,
+}
+
+impl Pair {
+    fn new(options: Options, extensions: Extensions, step: usize) -> Pair {
+        let now = Instant::now();
+        Pair {
+            client: client::Session::new(Arc::new(options), now),
+            server: server::Session::new(Arc::from("mx.test"), Arc::new(Limits::default()), extensions),
+            to_client: Vec::new(),
+            to_server: Vec::new(),
+            client_input: Vec::new(),
+            server_input: Vec::new(),
+            step,
+            now,
+            body: Vec::new(),
+            incoming: Message::default(),
+            messages: Vec::new(),
+            outcomes: Vec::new(),
+            closed: None,
+        }
+    }
+
+    fn send(&mut self, recipients: &[&str], body: &[u8]) -> Outcome {
+        self.body = body.to_vec();
+        let transaction = Transaction {
+            reverse_path: ReversePath::parse("from@client.test").unwrap(),
+            recipients: recipients.iter().map(|path| ForwardPath::parse(path).unwrap()).collect(),
+            size_bytes: Some(body.len() as u64),
+            eight_bit: false,
+        };
+        self.client.begin(transaction, self.now, &mut self.to_server);
+        self.run();
+        self.outcomes.pop().expect("the transaction came to its end")
+    }
+
+    /// Until neither side has anything more to say.
+    fn run(&mut self) {
+        loop {
+            let moved = arrive(&mut self.to_server, &mut self.server_input, self.step)
+                + arrive(&mut self.to_client, &mut self.client_input, self.step);
+            let happened = self.serve() + self.listen();
+            if moved + happened == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Gives the server what has arrived; returns how many events came of it.
+    fn serve(&mut self) -> usize {
+        let (mut at, mut events) = (0, 0);
+        loop {
+            let (consumed, event) = self.server.next(&self.server_input[at..]);
+            at += consumed;
+            let Some(event) = event else { break };
+            events += 1;
+            let mut refusal = None;
+            match event {
+                server::Event::Body(bytes) => {
+                    self.incoming.content.extend_from_slice(bytes);
+                    continue;
+                }
+                server::Event::Mail { reverse_path, .. } => {
+                    self.incoming = Message { reverse_path: reverse_path.to_string(), ..Message::default() };
+                }
+                server::Event::Rcpt { forward_path } if forward_path.domain() == Some("refused.test") => {
+                    refusal = Some(Reply::new(550, Some((5, 1, 1)), "no such user\nat all"));
+                }
+                server::Event::Rcpt { forward_path } => {
+                    self.incoming.recipients.push(forward_path.to_string())
+                }
+                server::Event::EndOfData { bare_newline, too_big } => {
+                    assert!(!bare_newline && !too_big);
+                    self.messages.push(std::mem::take(&mut self.incoming));
+                }
+                // The end of a group whose recipients were all refused.
+                server::Event::Invalid { stage: Some(Stage::Data) } => {
+                    assert!(self.incoming.recipients.is_empty())
+                }
+                server::Event::Invalid { stage } => {
+                    panic!("the client said something invalid in stage {stage:?}")
+                }
+                _ => {}
+            }
+            match refusal {
+                Some(reply) => self.server.reply(&reply, &mut self.to_client),
+                None => self.server.accept(&mut self.to_client),
+            }
+        }
+        self.server_input.drain(..at);
+        events
+    }
+
+    /// Gives the client what has arrived; returns how many events came of it.
+    fn listen(&mut self) -> usize {
+        let (mut at, mut events) = (0, 0);
+        loop {
+            let (consumed, event) = self.client.next(&self.client_input[at..], self.now, &mut self.to_server);
+            at += consumed;
+            let Some(event) = event else { break };
+            events += 1;
+            match event {
+                client::Event::Reply { .. } => {}
+                client::Event::SendBody => {
+                    for piece in self.body.chunks(self.step) {
+                        self.client.send_body(piece, &mut self.to_server);
+                    }
+                    self.client.finish_body(self.now, &mut self.to_server);
+                }
+                client::Event::Done(outcome) => self.outcomes.push(outcome),
+                client::Event::Closed(cause) => self.closed = Some(cause),
+            }
+        }
+        self.client_input.drain(..at);
+        events
+    }
+}
+
+/// Moves up to `step` bytes over the wire.
+fn arrive(wire: &mut Vec<u8>, input: &mut Vec<u8>, step: usize) -> usize {
+    let bytes = wire.len().min(step);
+    input.extend(wire.drain(..bytes));
+    bytes
+}
+
+fn converse(pipelining: bool, extensions: Extensions, step: usize) {
+    let mut pair = Pair::new(Options { pipelining, ..Options::new("client.test") }, extensions, step);
+
+    let outcome = pair.send(&["a@server.test", "b@refused.test", "postmaster"], b".first\r\n.\r\nmessage");
+    let dispositions: Vec<_> = outcome.recipients.iter().map(|status| status.disposition).collect();
+    assert_eq!(dispositions, [Disposition::Delivered, Disposition::Bounced, Disposition::Delivered]);
+    assert_eq!(outcome.recipients[1].text, "no such user at all");
+    assert_eq!(outcome.hop, HopStatus::Up);
+
+    let outcome = pair.send(&["b@refused.test"], b"for nobody");
+    assert_eq!(outcome.recipients[0].disposition, Disposition::Bounced);
+
+    let outcome = pair.send(&["c@server.test"], b"");
+    assert_eq!(outcome.recipients[0].disposition, Disposition::Delivered);
+
+    pair.client.quit(pair.now, &mut pair.to_server);
+    pair.run();
+    assert_eq!(pair.closed, Some(client::Cause::Quit));
+    assert!(pair.server.is_closed());
+    let message = |recipients: &[&str], content: &[u8]| Message {
+        reverse_path: "from@client.test".to_owned(),
+        recipients: recipients.iter().map(|&path| path.to_owned()).collect(),
+        content: content.to_vec(),
+    };
+    let expected = [
+        message(&["a@server.test", "postmaster"], b".first\r\n.\r\nmessage\r\n"),
+        message(&["c@server.test"], b""),
+    ];
+    assert_eq!(pair.messages, expected);
+}
+
+#[test]
+fn client_and_server_understand_each_other() {
+    let none =
+        Extensions { pipelining: false, size: false, eight_bit_mime: false, enhanced_status_codes: false };
+    for step in [1, 2, 3, 7, 100, usize::MAX] {
+        for pipelining in [true, false] {
+            converse(pipelining, Extensions::default(), step);
+            converse(pipelining, none, step);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever the content: one message arrives, and it is the content with whole line ends.
+    #[test]
+    fn no_content_can_be_two_messages(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec![&b"\r"[..], b"\n", b".", b"\r\n", b"\r\n.\r\n", b"\0", b"x", b"MAIL FROM:<e@x>"]),
+            0..40,
+        ),
+        step in 1usize..50,
+    ) {
+        let content = pieces.concat();
+        let mut pair = Pair::new(Options::new("client.test"), Extensions::default(), step);
+        let outcome = pair.send(&["a@server.test"], &content);
+        prop_assert_eq!(outcome.recipients[0].disposition, Disposition::Delivered);
+        prop_assert_eq!(pair.messages.len(), 1);
+        prop_assert_eq!(&pair.messages[0].content, &crate::round_trips::canonical(&content));
+        prop_assert!(pair.client.is_idle());
+    }
+}

@@ -179,5 +179,5 @@ fn step(line: &str) -> Step {
     }
 }
 
-/// Bytes fed in all cuts of one dialogue: up to 4000 bytes it is cut at every place.
-const FED_BYTES_MAX: usize = 4000 * 4000;
+/// Bytes fed in all cuts of one dialogue: below 2000 bytes it is cut at every place.
+const FED_BYTES_MAX: usize = 2000 * 2000;
