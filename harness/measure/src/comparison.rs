@@ -5,7 +5,7 @@ use crate::file::{Error, read_rows};
 use crate::manifest::Manifest;
 use crate::row::{Point, RunRow, SCHEMA_VERSION};
 use crate::summary::{Grid, ratio_words};
-use crate::table::{Table, range, short};
+use crate::table::{Table, spread};
 use crate::word::{Grouping, Placement};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -101,11 +101,12 @@ pub fn of_subjects(run: &Run) -> Result<String, Refusal> {
         let base_rows = grid.rows(base, point);
         for name in SHOWN {
             let figure = named(name);
-            let mut cells = vec![first_of(SHOWN, name, point), (*name).to_owned(), spread(&base_rows, name)];
+            let mut cells =
+                vec![first_of(SHOWN, name, point), (*name).to_owned(), values_of(&base_rows, name)];
             for other in others {
                 let own = grid.rows(other, point);
                 let ratio = Ratio::within_run(&own, &base_rows, figure);
-                cells.extend([spread(&own, name), ratio.as_ref().map_or(String::new(), ratio_words)]);
+                cells.extend([values_of(&own, name), ratio.as_ref().map_or(String::new(), ratio_words)]);
             }
             table.row(cells);
         }
@@ -157,8 +158,8 @@ pub fn of_runs(a: &Run, b: &Run) -> Result<String, Refusal> {
                 first_of(SHOWN, name, point),
                 first_of(SHOWN, name, subject),
                 (*name).to_owned(),
-                spread(own_a, name),
-                spread(own_b, name),
+                values_of(own_a, name),
+                values_of(own_b, name),
                 ratio.as_ref().map_or(String::new(), ratio_words),
             ]);
         }
@@ -249,12 +250,9 @@ fn first_of(names: &[&str], name: &str, text: &impl ToString) -> String {
     if names[0] == name { text.to_string() } else { String::new() }
 }
 
-/// `833 (830..835)`
-fn spread(rows: &[&RunRow], name: &str) -> String {
-    values(rows, named(name)).map_or(String::new(), |values| {
-        let median = short(Some(values.median()));
-        if values.count() == 1 { median } else { format!("{median} ({})", range(values.min(), values.max())) }
-    })
+fn values_of(rows: &[&RunRow], name: &str) -> String {
+    values(rows, named(name))
+        .map_or(String::new(), |values| spread(values.median(), values.min(), values.max()))
 }
 
 fn unequal_durability(grid: &Grid) -> String {

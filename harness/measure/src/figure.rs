@@ -53,7 +53,7 @@ pub(crate) fn values(rows: &[&RunRow], figure: Figure) -> Option<Sorted> {
 /// One subject's figure by another's, at one point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ratio {
-    /// Of the two medians.
+    /// Of the two medians, over the same blocks where there are any.
     pub ratio: f64,
     /// Smallest and largest ratio: within blocks where there are any, else the extremes against each other.
     pub min: f64,
@@ -66,15 +66,19 @@ pub struct Ratio {
 
 impl Ratio {
     /// Within one run: what a block has in common, a slow minute of the machine say, falls out of its ratio.
+    ///
+    /// The medians are over the blocks in which both are valid, so that their ratio lies within the blocks' range.
     pub fn within_run(rows: &[&RunRow], base: &[&RunRow], figure: Figure) -> Option<Ratio> {
-        let in_block = |row: &&&RunRow| {
+        let in_block = |row: &&RunRow| {
             let base = base.iter().find(|base| base.valid && base.repeat == row.repeat)?;
-            quotient((figure.of)(row)?, (figure.of)(base)?)
+            Some(((figure.of)(row)?, (figure.of)(base)?))
         };
-        let ratios = Sorted::new(rows.iter().filter(|row| row.valid).filter_map(|row| in_block(&row)))?;
-        let ratio = quotient(values(rows, figure)?.median(), values(base, figure)?.median())?;
-        let (min, max, blocks) = (ratios.min(), ratios.max(), ratios.count());
-        Some(Ratio { ratio, min, max, interval: ratios.median_interval(), blocks })
+        let pairs: Vec<(f64, f64)> = rows.iter().filter(|row| row.valid).filter_map(in_block).collect();
+        let ratios = Sorted::new(pairs.iter().filter_map(|(value, base)| quotient(*value, *base)))?;
+        let value = Sorted::new(pairs.iter().map(|(value, _)| *value))?.median();
+        let base = Sorted::new(pairs.iter().map(|(_, base)| *base))?.median();
+        let (min, max, interval) = (ratios.min(), ratios.max(), ratios.median_interval());
+        Some(Ratio { ratio: quotient(value, base)?, min, max, interval, blocks: ratios.count() })
     }
 
     /// Between two runs, which share no block: the range is that of the extremes, and there is no interval.

@@ -2,7 +2,7 @@
 
 use crate::word::{LimitedBy, Placement};
 
-/// CPU seconds used between the release and the last delivery; `None` where they are not known.
+/// CPU seconds used between the release and the end of the drain; `None` where they are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CpuShare {
     /// All roles of the mail transfer agent.

@@ -75,6 +75,7 @@ pub struct RunRow {
     pub in_flight_peak: Option<u64>,
     /// Of the subject, all roles.
     pub processes_peak: Option<u64>,
+    /// Between the release and the end of the drain, as are the next six.
     #[serde(serialize_with = "figure")]
     pub cpu_agents_s: Option<f64>,
     #[serde(serialize_with = "figure")]

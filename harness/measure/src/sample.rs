@@ -23,7 +23,7 @@ pub struct SampleRow {
     pub pss_bytes: Option<u64>,
     pub uss_bytes: Option<u64>,
     pub kernel_bytes: Option<u64>,
-    /// Used by the role since the trial began.
+    /// Used by the role since it began; by the harness since the trial's first sample.
     #[serde(serialize_with = "figure")]
     pub cpu_s: Option<f64>,
     /// At the sink, on the sink's rows.

@@ -4,7 +4,7 @@ use crate::cell;
 use crate::figure::{FIGURES, Ratio, named, values};
 use crate::file::Record;
 use crate::row::{Point, RunRow, SCHEMA_VERSION};
-use crate::table::{Table, range, short};
+use crate::table::{Table, range, short, spread};
 use crate::word::{Grouping, Placement};
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +36,10 @@ pub struct SummaryRow {
     pub max: Option<f64>,
     /// What the ratios refer to.
     pub base_subject: String,
-    /// This median by the base's.
+    /// This median by the base's, both over the blocks in which both are valid.
     #[serde(serialize_with = "cell::figure")]
     pub ratio: Option<f64>,
-    /// Over the blocks in which both are valid, as is the next.
+    /// Over the same blocks, as is the next.
     #[serde(serialize_with = "cell::figure")]
     pub ratio_min: Option<f64>,
     #[serde(serialize_with = "cell::figure")]
@@ -182,9 +182,10 @@ pub fn summary_table(rows: &[RunRow], subjects: &[String]) -> String {
 
 /// `1.2 (1.18..1.25)`: the ratio and its range over the blocks, or its interval where there are enough of them.
 pub(crate) fn ratio_words(ratio: &Ratio) -> String {
-    let (low, high) = ratio.interval.unwrap_or((ratio.min, ratio.max));
-    let ci = if ratio.interval.is_some() { ", 95 %" } else { "" };
-    format!("{} ({}{ci})", short(Some(ratio.ratio)), range(low, high))
+    match ratio.interval {
+        None => spread(ratio.ratio, ratio.min, ratio.max),
+        Some((low, high)) => format!("{} ({}, 95 %)", short(Some(ratio.ratio)), range(low, high)),
+    }
 }
 
 fn limits(rows: &[&RunRow]) -> String {
