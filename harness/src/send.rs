@@ -88,23 +88,28 @@ pub fn main(args: Args) -> ExitCode {
         timeout: args.timeout,
         progress: display,
     };
+    let on_stdout = args.json.as_deref() == Some(Path::new("-"));
+    // Opened first: it would be a pity to learn after an hour that the results have nowhere to go.
+    let json = match args.json.as_deref().map(open) {
+        None => None,
+        Some(Ok(file)) => Some(file),
+        Some(Err(problem)) => return complain(2, &problem, None),
+    };
     let report = match load::run(options) {
         Ok(report) => report,
         Err(error) => return complain(2, &error.to_string(), error.hint()),
     };
-    tell(&report, args.json.as_deref(), args.quiet)
-}
-
-fn tell(report: &Report, json: Option<&Path>, quiet: bool) -> ExitCode {
-    if !quiet && json != Some(Path::new("-")) {
+    if !args.quiet && !on_stdout {
         // A reader that went away takes nothing from the results; the exit status still tells.
         let _ = io::stdout().write_all(report.table().as_bytes());
     }
-    if let Some(path) = json
-        && let Err(error) = write_json(report, path)
-    {
-        return complain(1, &format!("writing the results to {}: {error}", path.display()), None);
+    match json.map(|file| write_json(&report, file)) {
+        Some(Err(error)) => complain(1, &format!("writing the results as JSON: {error}"), None),
+        None | Some(Ok(())) => conclude(&report),
     }
+}
+
+fn conclude(report: &Report) -> ExitCode {
     if let Some(reason) = &report.stopped {
         let under_way = report.messages - report.not_started;
         return complain(
@@ -119,19 +124,25 @@ fn tell(report: &Report, json: Option<&Path>, quiet: bool) -> ExitCode {
     }
 }
 
-fn write_json(report: &Report, path: &Path) -> io::Result<()> {
+fn open(path: &Path) -> Result<Box<dyn Write>, String> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).map_err(|error| format!("creating {}: {error}", path.display()))?;
+    Ok(Box::new(file))
+}
+
+fn write_json(report: &Report, mut file: Box<dyn Write>) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(report)?;
     text.push(b'\n');
-    match path == Path::new("-") {
-        true => io::stdout().write_all(&text),
-        false => File::create(path)?.write_all(&text),
-    }
+    file.write_all(&text)
 }
 
 fn complain(status: u8, message: &str, hint: Option<&str>) -> ExitCode {
-    eprintln!("mailrig: {message}");
+    // Standard error may be closed; the exit status still tells.
+    let _ = writeln!(io::stderr(), "mailrig: {message}");
     if let Some(hint) = hint {
-        eprintln!("hint: {hint}");
+        let _ = writeln!(io::stderr(), "hint: {hint}");
     }
     ExitCode::from(status)
 }

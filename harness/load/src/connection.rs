@@ -209,7 +209,7 @@ impl<'a> Connection<'a> {
     /// Goes on with what the socket did not take at once. An error is left to be found by reading: what the server said
     /// before it closed is worth more than how the connection broke.
     fn write_unsent(&mut self, context: &mut Context<'_>, output: &mut Output) {
-        while !self.write_failed && !(self.unsent.is_empty() && self.body_sent.is_none()) {
+        while !self.write_failed && (!self.unsent.is_empty() || self.body_sent.is_some()) {
             if self.unsent.is_empty() {
                 self.unsent = Vec::new();
                 self.continue_body(Instant::now(), &mut output.bytes);

@@ -2,6 +2,7 @@
 
 use crate::statistics::Statistics;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// How a run is shown on standard error.
@@ -60,7 +61,10 @@ impl Progress {
         );
         match self.display {
             Display::Nothing => {}
-            Display::Lines => eprintln!("{ended} of {} messages, {figures}", self.messages),
+            Display::Lines => {
+                // Nobody reading is no reason to stop.
+                let _ = writeln!(io::stderr(), "{ended} of {} messages, {figures}", self.messages);
+            }
             Display::Bar => {
                 self.bar.set_message(figures);
                 self.bar.set_position(ended);

@@ -5,7 +5,6 @@ use crate::statistics::{ErrorRow, Outcomes, Statistics};
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smtp::Stage;
-use std::fmt::Write;
 
 /// The results of one run; the JSON has the same names.
 #[derive(Debug, Serialize)]
@@ -96,44 +95,48 @@ impl Report {
 
     /// The table for people, several lines, each ended.
     pub fn table(&self) -> String {
-        const STRING: &str = "a String accepts every write";
-        let mut out = String::new();
-        let heading = ["count", "mean", "p50", "p90", "p99", "p99.9", "max"];
-        write!(out, "{:<10}{:>10}", "stage (ms)", heading[0]).expect(STRING);
-        for name in &heading[1..] {
-            write!(out, "{name:>11}").expect(STRING);
-        }
-        out.push('\n');
+        self.latencies() + &self.totals() + &self.error_lines()
+    }
+
+    fn latencies(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
         for (name, latency) in self.stages.iter().filter(|(_, latency)| latency.count > 0) {
-            write!(out, "{name:<10}{:>10}", latency.count).expect(STRING);
-            for us in latency.columns() {
-                let cell = us.map_or(String::new(), |us| format!("{:.3}", us / 1000.0));
-                write!(out, "{cell:>11}").expect(STRING);
-            }
-            out.push('\n');
+            let cells =
+                latency.columns().map(|us| us.map_or(String::new(), |us| format!("{:.3}", us / 1000.0)));
+            lines.push(row(name, &latency.count.to_string(), &cells));
         }
-        writeln!(
-            out,
-            "\nmessages: {} asked for, {} accepted, {} deferred, {} refused, {} failed, {} not started",
+        if !lines.is_empty() {
+            let names = ["mean", "p50", "p90", "p99", "p99.9", "max"].map(str::to_owned);
+            lines.insert(0, row("stage (ms)", "count", &names));
+            lines.push("\n".to_owned());
+        }
+        lines.concat()
+    }
+
+    fn totals(&self) -> String {
+        let mut text = format!(
+            "messages: {} asked for, {} accepted, {} deferred, {} refused, {} failed, {} not started\n",
             self.messages, self.accepted, self.deferred, self.refused, self.failed, self.not_started
-        )
-        .expect(STRING);
+        );
         if let (Some(elapsed_s), Some(throughput)) = (self.elapsed_s, self.throughput_msg_per_s) {
             let (connections, cpu_s) = (self.connections_opened, self.cpu_s);
-            writeln!(
-                out,
-                "throughput: {throughput:.0} msg/s over {elapsed_s:.3} s, {connections} connections, {cpu_s:.3} s CPU"
-            )
-            .expect(STRING);
+            text += &format!(
+                "throughput: {throughput:.0} msg/s over {elapsed_s:.3} s, {connections} connections, {cpu_s:.3} s CPU\n"
+            );
         }
+        text
+    }
+
+    fn error_lines(&self) -> String {
+        let mut text = String::new();
         if !self.errors.is_empty() {
-            writeln!(out, "\n{:<10}{:>6}{:>10}  first text", "error at", "code", "count").expect(STRING);
+            text += &format!("\n{:<10}{:>6}{:>10}  first text\n", "error at", "code", "count");
         }
         for row in &self.errors {
             let code = row.code.map_or("-".to_owned(), |code| code.to_string());
-            writeln!(out, "{:<10}{code:>6}{:>10}  {}", row.stage, row.count, row.text).expect(STRING);
+            text += &format!("{:<10}{code:>6}{:>10}  {}\n", row.stage, row.count, row.text);
         }
-        out
+        text
     }
 }
 
@@ -155,6 +158,11 @@ impl Latency {
     fn columns(&self) -> [Option<f64>; 6] {
         [self.mean_us, self.p50_us, self.p90_us, self.p99_us, self.p999_us, self.max_us]
     }
+}
+
+fn row(name: &str, count: &str, cells: &[String; 6]) -> String {
+    let cells: String = cells.iter().map(|cell| format!("{cell:>11}")).collect();
+    format!("{name:<10}{count:>10}{cells}\n")
 }
 
 fn as_map<S: Serializer>(stages: &[(&'static str, Latency)], serializer: S) -> Result<S::Ok, S::Error> {

@@ -146,6 +146,23 @@ fn nonsense_instead_of_a_greeting_ends_the_run() {
 }
 
 #[test]
+fn what_a_server_says_can_not_play_with_the_terminal() {
+    let wild = Server::start(|_, line| match line {
+        "" => "220 hello\r\n".to_owned(),
+        _ if line.starts_with("RCPT") => "550 \x1b[31mred\x07\u{9b}2J\r\n".to_owned(),
+        _ => accept(line),
+    });
+    let wilder = Server::start(|_, _| "\x1b[2J\r\n".to_owned());
+    for server in [wild, wilder] {
+        let report = run(load(server.address, 1, 2));
+        assert!(!report.errors.is_empty());
+        let table = report.table();
+        assert!(!table.chars().any(|c| c.is_control() && c != '\n'), "{table:?}");
+        assert!(!report.stopped.is_some_and(|reason| reason.contains('\x1b')));
+    }
+}
+
+#[test]
 fn a_stalled_server_is_left_after_the_time_limit() {
     let server = nth("DATA", |n| {
         if n == 1 {
