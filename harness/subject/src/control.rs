@@ -1,22 +1,27 @@
 //! The client's side of the MTA's control socket: one JSON object a line each way.
 
 use crate::Error;
+use crate::interrupt::Interrupt;
 use rustix::process::Pid;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An answer names every agent, so it grows with them; more than this is not an answer.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
+/// How long the operator waits at most until a wait for an answer is given up.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A connection to the control socket.
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
     stream: BufReader<UnixStream>,
+    interrupt: Interrupt,
 }
 
 /// What `status` tells. Counts of messages, except where it says otherwise.
@@ -111,11 +116,13 @@ impl Pids {
 }
 
 impl Control {
-    pub fn connect(path: &Path) -> Result<Control, Error> {
+    /// Waits for answers end early when `interrupt` is set.
+    pub fn connect(path: &Path, interrupt: &Interrupt) -> Result<Control, Error> {
         let stream = UnixStream::connect(path).map_err(|error| Error::io("connecting to", path, error))?;
-        Ok(Control { path: path.to_owned(), stream: BufReader::new(stream) })
+        Ok(Control { path: path.to_owned(), stream: BufReader::new(stream), interrupt: interrupt.clone() })
     }
 
+    /// Queue, agents and processor time as they are now.
     pub fn status(&mut self, bound: Duration) -> Result<Status, Error> {
         self.ask("status", bound)
     }
@@ -131,7 +138,7 @@ impl Control {
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: &'static str, bound: Duration) -> Result<T, Error> {
-        let line = self.exchange(command, bound).map_err(|error| Error::io("asking", &self.path, error))?;
+        let line = self.exchange(command, bound)?;
         let unclear = |problem: String| Error::Answer {
             from: "control socket",
             problem: format!("`{command}`: {problem}"),
@@ -143,17 +150,33 @@ impl Control {
         serde_json::from_slice(&line).map_err(|error| unclear(error.to_string()))
     }
 
-    fn exchange(&mut self, command: &str, bound: Duration) -> std::io::Result<Vec<u8>> {
+    fn exchange(&mut self, command: &str, bound: Duration) -> Result<Vec<u8>, Error> {
+        let failed = |error| Error::io("asking", &self.path, error);
+        let end = Instant::now() + bound;
         let socket = self.stream.get_mut();
-        socket.set_read_timeout(Some(bound))?;
-        socket.set_write_timeout(Some(bound))?;
-        socket.write_all(format!("{{\"command\":\"{command}\"}}\n").as_bytes())?;
+        socket.set_write_timeout(Some(bound)).map_err(failed)?;
+        socket.set_read_timeout(Some(LOOK_EVERY)).map_err(failed)?;
+        socket.write_all(format!("{{\"command\":\"{command}\"}}\n").as_bytes()).map_err(failed)?;
         let mut line = Vec::new();
-        self.stream.by_ref().take(MAX_ANSWER_BYTES).read_until(b'\n', &mut line)?;
-        if line.last() == Some(&b'\n') {
-            return Ok(line);
+        loop {
+            let left = MAX_ANSWER_BYTES - line.len() as u64;
+            // what came before a timeout stays in `line`
+            match self.stream.by_ref().take(left).read_until(b'\n', &mut line) {
+                Ok(_) if line.last() == Some(&b'\n') => return Ok(line),
+                Ok(_) => {
+                    let what =
+                        if line.is_empty() { "closed without an answer" } else { "the answer has no end" };
+                    return Err(failed(std::io::Error::new(ErrorKind::UnexpectedEof, what)));
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    self.interrupt.check()?;
+                    if Instant::now() >= end {
+                        let waiting_for = format!("an answer to `{command}`");
+                        return Err(Error::Late { waiting_for, bound, log: String::new() });
+                    }
+                }
+                Err(error) => return Err(failed(error)),
+            }
         }
-        let what = if line.is_empty() { "closed without an answer" } else { "the answer has no end" };
-        Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what))
     }
 }

@@ -1,0 +1,63 @@
+//! The configuration of one trial's MTA, as the text of `mailrig mta run --config`.
+
+use profile::{LoadModel, Trial};
+use settings::duration::format;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// How the subject calls itself.
+const HOSTNAME: &str = "subject.mailrig.test";
+
+/// The configuration: it listens where the kernel finds a free port and relays everything to `sink`.
+///
+/// # Errors
+/// A path is not UTF-8, which TOML can't hold.
+pub fn mta_toml(trial: &Trial, sink: SocketAddr, spool: &Path, control: &Path) -> Result<String, String> {
+    let subject = &trial.subject;
+    let paused = trial.load.model == LoadModel::Preload;
+    let mut text = String::new();
+    let top = [
+        ("listen", "[\"127.0.0.1:0\"]".to_owned()),
+        ("hostname", quote(HOSTNAME)),
+        ("spool", quote_path(spool)?),
+        ("control", quote_path(control)?),
+        ("relayhost", quote(&sink.to_string())),
+        ("durability", quote(subject.durability.as_str())),
+        ("paused", paused.to_string()),
+    ];
+    let delivery = [
+        ("driver", quote(subject.driver.as_str())),
+        ("agents_max", subject.agents_max.to_string()),
+        ("connections_per_agent", subject.connections_per_agent.to_string()),
+        ("spawn", quote(subject.spawn.as_str())),
+        ("max_use", subject.max_use.to_string()),
+        ("max_idle", quote(&format(subject.max_idle))),
+        ("messages_per_connection", subject.messages_per_connection.to_string()),
+        ("pipelining", subject.pipelining.to_string()),
+    ];
+    let queue = [
+        ("destination_concurrency", trial.concurrency.to_string()),
+        // the trial's concurrency from the first message on: slow start is not what is measured
+        ("initial_destination_concurrency", trial.concurrency.to_string()),
+        ("minimal_backoff", quote(&format(subject.queue.minimal_backoff))),
+        ("maximal_backoff", quote(&format(subject.queue.maximal_backoff))),
+        ("lifetime", quote(&format(subject.queue.lifetime))),
+    ];
+    for (table, entries) in [("", &top[..]), ("\n[delivery]\n", &delivery[..]), ("\n[queue]\n", &queue[..])] {
+        text.push_str(table);
+        for (key, value) in entries {
+            writeln!(text, "{key} = {value}").expect("a String accepts every write");
+        }
+    }
+    Ok(text)
+}
+
+fn quote_path(path: &Path) -> Result<String, String> {
+    path.to_str().map(quote).ok_or_else(|| format!("the path {} is not UTF-8", path.display()))
+}
+
+/// A JSON string is a TOML basic string too: both escape with `\"`, `\\`, `\n` and `\uXXXX`.
+fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

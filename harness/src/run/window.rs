@@ -1,0 +1,123 @@
+//! Processor time by role between the release and the end of the drain.
+
+use super::cast::Cast;
+use measure::{CpuShare, LimitedBy, Placement, RunRow, limited_by};
+use profile::LoadModel;
+use subject::control::Status;
+use subject::groups::Group;
+use subject::machine::Busy;
+use subject::process;
+use subject::role::Role;
+
+/// Of a core: above this others disturb the trial.
+const FOREIGN_MAX: f64 = 0.15;
+/// Of a core: above this a hypervisor disturbs the trial.
+const STOLEN_MAX: f64 = 0.05;
+
+/// Processor seconds of each role up to a moment. `None` = can't be seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    agents_s: Option<f64>,
+    starter_s: Option<f64>,
+    queue_s: Option<f64>,
+    reception_s: Option<f64>,
+    sink_s: Option<f64>,
+    load_s: Option<f64>,
+    harness_s: Option<f64>,
+    machine: Option<Busy>,
+}
+
+impl Reading {
+    /// `sent_cpu_s` is the load generator's own figure, used where there are no groups.
+    pub fn take(cast: &Cast, status: &Status, model: LoadModel, sent_cpu_s: Option<f64>) -> Reading {
+        let machine = Busy::now();
+        let told = status.cpu_s;
+        let own = rustix::process::getpid();
+        let Some(groups) = &cast.groups else {
+            let load_s = if model == LoadModel::Preload { Some(0.0) } else { sent_cpu_s };
+            return Reading {
+                agents_s: told.agents,
+                starter_s: told.starter,
+                queue_s: told.queue,
+                reception_s: told.reception,
+                sink_s: process::cpu_s(cast.sink.pid()),
+                load_s,
+                harness_s: process::cpu_s(own),
+                machine,
+            };
+        };
+        let of = |role: Role| groups.of(role).and_then(Group::cpu_s);
+        Reading {
+            // the starter is in the agents' group, so that each agent is in it from birth
+            agents_s: of(Role::Agents)
+                .zip(told.starter)
+                .map(|(group_s, starter_s)| (group_s - starter_s).max(0.0)),
+            starter_s: told.starter,
+            queue_s: of(Role::Queue),
+            reception_s: of(Role::Reception),
+            sink_s: of(Role::Sink),
+            load_s: of(Role::Load),
+            harness_s: cast.harness_group.as_ref().and_then(Group::cpu_s),
+            machine,
+        }
+    }
+
+    /// What was used since `earlier`.
+    pub fn since(&self, earlier: &Reading) -> Reading {
+        let used =
+            |now: Option<f64>, then: Option<f64>| now.zip(then).map(|(now, then)| (now - then).max(0.0));
+        Reading {
+            agents_s: used(self.agents_s, earlier.agents_s),
+            starter_s: used(self.starter_s, earlier.starter_s),
+            queue_s: used(self.queue_s, earlier.queue_s),
+            reception_s: used(self.reception_s, earlier.reception_s),
+            sink_s: used(self.sink_s, earlier.sink_s),
+            load_s: used(self.load_s, earlier.load_s),
+            harness_s: used(self.harness_s, earlier.harness_s),
+            machine: self.machine.zip(earlier.machine).map(|(now, then)| now.since(then)),
+        }
+    }
+
+    /// Fills the row's `cpu_` columns.
+    pub fn fill(&self, row: &mut RunRow) {
+        row.cpu_agents_s = self.agents_s;
+        row.cpu_starter_s = self.starter_s;
+        row.cpu_queue_s = self.queue_s;
+        row.cpu_reception_s = self.reception_s;
+        row.cpu_sink_s = self.sink_s;
+        row.cpu_load_s = self.load_s;
+        row.cpu_harness_s = self.harness_s;
+    }
+
+    /// What held the throughput down in a row whose `elapsed_s` is known.
+    pub fn limited_by(&self, row: &RunRow, placement: Placement, cores: usize) -> Option<LimitedBy> {
+        let share = CpuShare {
+            subject_s: row.cpu_mta_s(),
+            sink_s: self.sink_s,
+            load_s: self.load_s,
+            harness_s: self.harness_s,
+        };
+        Some(limited_by(row.elapsed_s?, &share, placement, u32::try_from(cores).unwrap_or(u32::MAX)))
+    }
+
+    /// Whether others had processor time in `elapsed_s`, in words.
+    pub fn disturbance(&self, elapsed_s: f64) -> Option<String> {
+        let machine = self.machine?;
+        let stolen = machine.stolen_s / elapsed_s;
+        if stolen > STOLEN_MAX {
+            return Some(format!("the hypervisor took {:.0} % of a core away", stolen * 100.0));
+        }
+        let roles = [
+            self.agents_s,
+            self.starter_s,
+            self.queue_s,
+            self.reception_s,
+            self.sink_s,
+            self.load_s,
+            self.harness_s,
+        ];
+        let ours_s: f64 = roles.into_iter().sum::<Option<f64>>()?;
+        let foreign = (machine.busy_s - ours_s) / elapsed_s;
+        (foreign > FOREIGN_MAX).then(|| format!("other programs used {:.0} % of a core", foreign * 100.0))
+    }
+}
