@@ -17,7 +17,6 @@ use std::cell::Cell;
 use std::future::{Future, pending};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -102,7 +101,7 @@ impl Sink {
     pub fn run<S: Future<Output = ()>>(
         self,
         stop: impl FnOnce() -> io::Result<S>,
-        out: impl Write + AsFd + 'static,
+        out: impl Write + Send + 'static,
     ) -> Result<Totals, Error> {
         let trace = self.records.traced().then(Trace::default);
         let runtime = Builder::new_current_thread()
@@ -140,7 +139,7 @@ impl Serving {
         self,
         books: Books,
         stop: impl FnOnce() -> io::Result<S>,
-        mut out: impl Write + AsFd + 'static,
+        mut out: impl Write + Send + 'static,
     ) -> Result<Rc<Shared>, Error> {
         let system = |doing| move |source| Error::System { doing, source };
         let stop = stop().map_err(system("wait for signals"))?;
@@ -158,7 +157,8 @@ impl Serving {
         let announced = self.addresses.iter().try_for_each(|address| writeln!(out, "ready {address}"));
         announced.and_then(|()| out.flush()).map_err(system("say where the sink listens"))?;
         if self.config.live {
-            spawn_local(watch::report(Rc::clone(&shared), out));
+            let lines = watch::line_writer(out).map_err(system("start a thread for the live lines"))?;
+            spawn_local(watch::report(Rc::clone(&shared), lines));
         }
         let over = async {
             match self.config.duration {

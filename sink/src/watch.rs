@@ -2,10 +2,10 @@
 
 use crate::clock;
 use crate::shared::Shared;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -28,9 +28,9 @@ pub fn sample_once(shared: &Shared) {
     }
 }
 
-/// Writes a line of JSON with the state of the sink ten times a second, for ever. A line that the reader has no room
-/// for is left out: a reader that stopped reading must not stop the sink.
-pub async fn report(shared: Rc<Shared>, mut out: impl Write + AsFd) {
+/// Gives the state of the sink as a line of JSON to `lines` ten times a second, until nobody takes them. A line
+/// that finds the one before not taken yet is left out.
+pub async fn report(shared: Rc<Shared>, lines: SyncSender<Vec<u8>>) {
     let mut ticks = interval(REPORT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -38,17 +38,28 @@ pub async fn report(shared: Rc<Shared>, mut out: impl Write + AsFd) {
         let live = shared.books.borrow().ledger.live(clock::cpu_s());
         let mut line = serde_json::to_vec(&live).expect("numbers can always be written as JSON");
         line.push(b'\n');
-        if has_room(&out) && out.write_all(&line).and_then(|()| out.flush()).is_err() {
-            // Nobody reads any more; whoever wants the sink to end with its reader says so otherwise.
+        if let Err(TrySendError::Disconnected(_)) = lines.try_send(line) {
             return;
         }
     }
 }
 
-/// Whether a short line can be written at once: a pipe that polls as writable has room for PIPE_BUF bytes (pipe(7)).
-fn has_room(out: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(out, PollFlags::OUT)];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+/// Starts a thread that writes lines: a reader that stops reading then stops that thread, and not the sink. It ends
+/// with its reader; whoever wants the sink to end too says so otherwise.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn line_writer(mut out: impl Write + Send + 'static) -> io::Result<SyncSender<Vec<u8>>> {
+    let (lines, due) = sync_channel::<Vec<u8>>(1);
+    let write = move || {
+        for line in due {
+            if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("live".to_owned()).spawn(write)?;
+    Ok(lines)
 }
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);

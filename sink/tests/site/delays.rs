@@ -1,0 +1,153 @@
+//! Delays are real, in order, and hold the client back.
+
+use crate::peer::Peer;
+use crate::rig::Rig;
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+#[test]
+fn each_reply_takes_the_delay_of_its_stage() {
+    let rig = Rig::new(
+        &[
+            "connect=60ms",
+            "banner=50ms",
+            "ehlo=110ms",
+            "mail=40ms",
+            "rcpt=90ms",
+            "data=30ms",
+            "dot=120ms",
+            "rset=70ms",
+            "noop=20ms",
+            "quit=10ms",
+        ],
+        &[],
+    );
+    let mut peer = Peer::connect(rig.address);
+    let times = peer.play(
+        "S: 220
+         C: EHLO client.test
+         S: 250
+         C: MAIL FROM:<a@client.test>
+         S: 250
+         C: RCPT TO:<b@sink.test>
+         S: 250
+         C: DATA
+         S: 354
+         C: Subject: x
+         C:
+         C: .
+         S: 250
+         C: RSET
+         S: 250
+         C: NOOP
+         S: 250
+         C: WHAT
+         S: 500
+         C: VRFY b
+         S: 252
+         C: QUIT
+         S: 221
+         S:",
+    );
+    let wanted_ms = [110, 110, 40, 90, 30, 120, 70, 20, 20, 20, 10, 0];
+    assert_eq!(times.len(), wanted_ms.len());
+    for (place, (time, wanted_ms)) in times.iter().zip(wanted_ms).enumerate() {
+        let late = time.checked_sub(Duration::from_millis(wanted_ms));
+        assert!(late.is_some_and(|late| late < LATE), "reply {place}: {time:?}, wanted {wanted_ms} ms");
+    }
+    rig.stop();
+}
+
+#[test]
+fn pipelined_commands_are_delayed_one_after_the_other() {
+    let rig = Rig::new(&["rcpt=100ms"], &[]);
+    let mut peer = Peer::greeted(rig.address);
+    let times = peer.play(
+        "C: MAIL FROM:<a@client.test>
+         C: RCPT TO:<b@sink.test>
+         C: RCPT TO:<c@sink.test>
+         C: RCPT TO:<d@sink.test>
+         C: DATA
+         S: 250 2.1.0
+         S: 250 2.1.5
+         S: 250 2.1.5
+         S: 250 2.1.5
+         S: 354
+         C: .
+         S: 250
+         C: QUIT
+         S: 221",
+    );
+    let rcpt = Duration::from_millis(90)..Duration::from_millis(100) + LATE;
+    assert!(times[0] < Duration::from_millis(80), "MAIL waits for nothing: {times:?}");
+    assert!(times[1..4].iter().all(|time| rcpt.contains(time)), "{times:?}");
+    assert!(times[4] < Duration::from_millis(80), "DATA waits for nothing of its own: {times:?}");
+    assert_eq!(rig.stop().totals.messages, 1);
+}
+
+#[test]
+fn replies_without_delay_come_in_one_write() {
+    let rig = Rig::new(&[], &[]);
+    let mut peer = Peer::greeted(rig.address);
+    let mut buffer = [0; 4096];
+    let mut together = |commands: &str, lines: usize| {
+        peer.send(commands);
+        let bytes = peer.stream.get_mut().read(&mut buffer).unwrap();
+        let text = std::str::from_utf8(&buffer[..bytes]).unwrap();
+        assert_eq!(text.matches("\r\n").count(), lines, "{text:?}");
+    };
+    let envelope = "MAIL FROM:<a@client.test>\r\nRCPT TO:<b@sink.test>\r\nRCPT TO:<c@sink.test>\r\nDATA\r\n";
+    together(envelope, 4);
+    // RFC 2920 §3.1: the message may be the first of a group of commands
+    together(&format!("x\r\n.\r\n{envelope}"), 5);
+    together(".\r\nQUIT\r\n", 2);
+    let account = rig.stop();
+    assert_eq!((account.totals.messages, account.deliveries.len()), (2, 2));
+}
+
+#[test]
+fn a_delayed_connection_is_not_read() {
+    let rig = Rig::new(&["noop=30s"], &[]);
+    let mut peer = Peer::greeted(rig.address);
+    let stream = peer.stream.get_mut();
+    stream.set_nonblocking(true).unwrap();
+    let noops = "NOOP\r\n".repeat(10_000);
+    let mut taken_bytes = 0;
+    let mut moved = Instant::now();
+    while moved.elapsed() < Duration::from_millis(200) {
+        match stream.write(noops.as_bytes()) {
+            Ok(bytes) => {
+                taken_bytes += bytes;
+                moved = Instant::now();
+                assert!(taken_bytes < 64 << 20, "the sink reads on while it delays a reply");
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(taken_bytes > 0);
+    rig.stop();
+}
+
+#[test]
+fn a_random_delay_stays_in_its_bounds_and_short_ones_stay_short() {
+    let rig = Rig::new(&["noop=uniform(20ms,60ms)", "rset=300us"], &[]);
+    let mut peer = Peer::greeted(rig.address);
+    let mut times: Vec<_> = (0..20).flat_map(|_| peer.play("C: NOOP\nS: 250")).collect();
+    times.sort();
+    assert!(times[0] >= Duration::from_millis(20), "{times:?}");
+    // Half of the draws are below 40 ms; that no more than one of 20 is has a chance of 2 in 100 000 (and the seed
+    // is fixed), but a busy machine may add to each.
+    assert!(times[2] < Duration::from_millis(40) + LATE, "{times:?}");
+    assert!(times[19] - times[0] > Duration::from_millis(10), "all alike: {times:?}");
+
+    // The shortest of many shows what the timer can do, whatever else runs on the machine.
+    let shortest = (0..50).flat_map(|_| peer.play("C: RSET\nS: 250")).min().unwrap();
+    assert!((Duration::from_micros(300)..Duration::from_micros(900)).contains(&shortest), "{shortest:?}");
+    rig.stop();
+}
+
+/// A busy machine may be this late.
+const LATE: Duration = Duration::from_millis(400);

@@ -1,0 +1,92 @@
+//! A sink on a thread of its own, with real sockets, and the files that it leaves.
+
+use behaviour::Site;
+use sink::{Config, Error, SILENCE, Sink, Totals};
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+pub struct Rig {
+    pub address: SocketAddr,
+    pub folder: TempDir,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<Totals, Error>>,
+}
+
+/// The account of a sink that has ended.
+pub struct Account {
+    pub totals: Totals,
+    /// The ledger as written.
+    pub ledger: serde_json::Value,
+    /// The cells of deliveries.csv, without the header.
+    pub deliveries: Vec<Vec<String>>,
+    /// The rows of in_flight.csv.
+    pub in_flight: Vec<(u64, u64)>,
+}
+
+/// A configuration with these rules on a free port, with no files.
+pub fn config(seed: u64, delays: &[&str], replies: &[&str]) -> Config {
+    let delays: Vec<_> = delays.iter().map(|text| text.parse().unwrap()).collect();
+    let replies: Vec<_> = replies.iter().map(|text| text.parse().unwrap()).collect();
+    Config {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        site: Site::new(seed, &delays, &replies).unwrap(),
+        ledger: None,
+        ids: true,
+        trace: None,
+        live: false,
+        connections_max: None,
+        duration: None,
+        silence: SILENCE,
+    }
+}
+
+impl Rig {
+    pub fn new(delays: &[&str], replies: &[&str]) -> Rig {
+        Rig::start(config(0, delays, replies))
+    }
+
+    pub fn start(config: Config) -> Rig {
+        Rig::start_with(config, File::options().write(true).open("/dev/null").unwrap())
+    }
+
+    /// Starts a sink that writes its lines to `out`.
+    pub fn start_with(mut config: Config, out: impl Write + Send + 'static) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        config.ledger = Some(folder.path().join("ledger.json"));
+        config.trace = Some(folder.path().join("trace"));
+        let sink = Sink::open(config).unwrap();
+        let address = sink.addresses()[0];
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async {
+            // An error is a rig that was dropped: stop as well.
+            let _ = stopped.await;
+        };
+        let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), out));
+        Rig { address, folder, stop, thread }
+    }
+
+    pub fn stop(self) -> Account {
+        self.stop.send(()).expect("the sink is running");
+        let totals = self.thread.join().unwrap().unwrap();
+        let read = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap();
+        let rows = |name: &str, header: &str| {
+            let text = read(name);
+            let rows = text.strip_prefix(header).expect("the header is as documented");
+            rows.lines().map(|row| row.split(',').map(str::to_owned).collect()).collect::<Vec<Vec<String>>>()
+        };
+        let number = |cell: &String| cell.parse::<u64>().unwrap();
+        Account {
+            totals,
+            ledger: serde_json::from_str(&read("ledger.json")).unwrap(),
+            deliveries: rows("trace/deliveries.csv", "id,connection,start_ns,end_ns,code\n"),
+            in_flight: rows("trace/in_flight.csv", "at_ns,in_flight\n")
+                .iter()
+                .map(|row| (number(&row[0]), number(&row[1])))
+                .collect(),
+        }
+    }
+}
