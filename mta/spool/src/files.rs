@@ -81,7 +81,7 @@ impl FilesSpool {
 
     /// The file in which a message is kept, for operators' messages.
     pub fn path(&self, id: QueueId) -> PathBuf {
-        self.shared.folder(id).path_of(&id.to_string())
+        self.shared.folder(id).path_of(id.to_string())
     }
 }
 
@@ -132,7 +132,7 @@ impl Spool for FilesSpool {
     }
 
     fn remove(&self, id: QueueId) -> Result<(), SpoolError> {
-        match self.shared.folder(id).remove(&id.to_string()) {
+        match self.shared.folder(id).remove(id.to_string()) {
             Err(Errno::NOENT) => Err(SpoolError::Missing(id)),
             result => result.map_err(|error| SpoolError::io("remove", &self.path(id), error)),
         }

@@ -30,7 +30,7 @@ impl Draft {
 
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         if self.file.is_none() {
-            let created = self.folder().create(&self.name());
+            let created = self.folder().create(self.name());
             self.file = Some(created.map_err(|error| self.error("create", error))?);
         }
         let file = self.file.as_mut().expect("made above");
@@ -71,7 +71,7 @@ impl Draft {
     }
 
     fn error(&self, doing: &'static str, error: impl Into<std::io::Error>) -> SpoolError {
-        SpoolError::io(doing, &self.folder().path_of(&self.name()), error)
+        SpoolError::io(doing, &self.folder().path_of(self.name()), error)
     }
 }
 
@@ -79,7 +79,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if self.file.take().is_some() {
             // what cannot be removed now is removed by the next start
-            let _ = self.folder().remove(&self.name());
+            let _ = self.folder().remove(self.name());
         }
     }
 }

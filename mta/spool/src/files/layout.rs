@@ -105,7 +105,7 @@ fn next_epoch(dir: &Path, is_new: bool) -> Result<u64, SpoolError> {
 
 /// Writes a small file as a whole: after a stop at any moment it has its old or its new text.
 fn replace(root: &Folder, name: &str, text: &str) -> Result<(), SpoolError> {
-    let new = root.path_of(&format!("{name}.new"));
+    let new = root.path_of(format!("{name}.new"));
     let write = || -> io::Result<()> {
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;

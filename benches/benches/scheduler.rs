@@ -1,0 +1,84 @@
+//! What one decision of the scheduler costs, with 10 and with 1 000 000 entries queued.
+//!
+//! `due`: everything may be delivered now; a decision is poll, report of success, and a new entry in its place.
+//! `deferred`: everything waits for its retry, spread over the maximal back-off; time moves on to the next due
+//! entry, a decision is poll and report of a deferral, which puts the entry back into the timer.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use delivery::{EpochMs, QueueId};
+use scheduler::{Disposition, Entry, Limits, Next, Outcome, Report, Scheduler};
+use smtp::client::HopStatus;
+use std::hint::black_box;
+use std::time::Duration;
+
+const START: EpochMs = EpochMs(1_800_000_000_000);
+const DESTINATIONS: u64 = 1000;
+const DECISIONS: u64 = 1000;
+
+/// `queued` entries, due evenly over `over_ms` from now, their destinations in no order.
+fn filled(queued: u64, over_ms: u64) -> Scheduler {
+    let limits = Limits { lifetime: Duration::MAX, initial_destination_concurrency: 20, ..Limits::default() };
+    let mut scheduler = Scheduler::new(limits);
+    assert_eq!(scheduler.poll(START), Next::Empty);
+    for n in 0..queued {
+        let due = EpochMs(START.0 + n * over_ms / queued);
+        enqueue(&mut scheduler, n, due);
+    }
+    scheduler
+}
+
+fn enqueue(scheduler: &mut Scheduler, n: u64, due: EpochMs) {
+    let number = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % DESTINATIONS;
+    let destination = scheduler.destination(NAMES.with(|names| names[number as usize]));
+    scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due, attempts: 0 });
+}
+
+thread_local! {
+    static NAMES: Vec<&'static str> = (0..DESTINATIONS).map(|n| &*format!("mx{n}.test:25").leak()).collect();
+}
+
+fn decide(criterion: &mut Criterion) {
+    println!("memory: {} bytes an entry, its timer included", scheduler::ENTRY_BYTES);
+    let mut group = criterion.benchmark_group("scheduler/decide");
+    group.throughput(Throughput::Elements(DECISIONS));
+    for queued in [10, 1_000_000] {
+        let mut scheduler = filled(queued, 0);
+        let mut n = queued;
+        group.bench_function(format!("due/{queued}"), |bencher| {
+            bencher.iter(|| {
+                for _ in 0..DECISIONS {
+                    let Next::Deliver(entry, ..) = scheduler.poll(START) else { panic!("all is due") };
+                    let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
+                    assert_eq!(scheduler.report(START, entry, report), Disposition::Gone);
+                    enqueue(&mut scheduler, n, START);
+                    n += 1;
+                }
+            });
+        });
+        let mut scheduler = filled(queued, 4_000_000);
+        let mut now = START;
+        group.bench_function(format!("deferred/{queued}"), |bencher| {
+            bencher.iter(|| {
+                for _ in 0..DECISIONS {
+                    let entry = loop {
+                        match scheduler.poll(now) {
+                            Next::Deliver(entry, ..) => break entry,
+                            Next::Sleep(until) => now = until,
+                            Next::Blocked | Next::Empty => panic!("all are deferred"),
+                        }
+                    };
+                    let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
+                    black_box(scheduler.report(now, entry, report));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20).measurement_time(Duration::from_secs(3)).without_plots();
+    targets = decide
+}
+criterion_main!(benches);
