@@ -29,7 +29,11 @@ impl Error {
                 let column = err.field().and_then(|at| header?.get(at as usize));
                 match column {
                     Some(column) => format!("column `{column}`: {}", err.kind()),
-                    None => err.kind().to_string(),
+                    // A column that is not there is missed at the first row, but wrong in the header.
+                    None => match err.kind().to_string().strip_prefix("missing field ") {
+                        Some(column) => return Error::new(file, Some(1), format!("has no column {column}")),
+                        None => err.kind().to_string(),
+                    },
                 }
             }
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {

@@ -182,7 +182,8 @@ impl Checker<'_> {
                     let needed = concurrency.div_ceil(most).max(agents);
                     if needed > agents {
                         notes.push(format!(
-                            "`{name}` has {needed} agents instead of {agents} at concurrency {concurrency}: an agent holds at most {most} connections with {descriptors_max} files"
+                            "`{name}` has {needed} agents instead of {agents} at concurrency {concurrency}: \
+                             an agent holds at most {most} connections with {descriptors_max} files"
                         ));
                     }
                     agents = needed;
@@ -203,7 +204,8 @@ impl Checker<'_> {
         let held = u64::from(agents) * u64::from(connections);
         if held < u64::from(concurrency) {
             let message = format!(
-                "`{name}` holds {held} connections at most ({agents} agents x {connections}), so a concurrency of {concurrency} is never reached"
+                "`{name}` holds {held} connections at most ({agents} agents x {connections}), so a \
+                 concurrency of {concurrency} is never reached"
             );
             let key = if subject.agents_max == Count::Concurrency { &connections_key } else { &agents_key };
             return Err(self

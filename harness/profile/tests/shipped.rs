@@ -21,6 +21,9 @@ fn every_profile_is_good_and_says_what_it_shows() {
     let mut count = 0;
     for entry in std::fs::read_dir(folder()).expect("the profiles are there") {
         let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
         let experiment = profile::read(&path, &context()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(path.file_stem().and_then(|stem| stem.to_str()), Some(experiment.name.as_str()));
         assert!(experiment.text.starts_with("# "), "{} has no comment at its top", path.display());
@@ -97,4 +100,26 @@ fn an_agent_too_many_connections_for_its_files_gets_company() {
         "{}",
         quick.notes[0]
     );
+}
+
+/// The keys of each table, as the parser tells them when it is given one that it does not know.
+#[test]
+fn the_readme_documents_every_key() {
+    let readme = std::fs::read_to_string(folder().join("README.md")).expect("profiles/README.md is there");
+    for (heading, text) in [
+        ("## At the top", "zzzz = 1"),
+        ("## [load]", "[load]\nzzzz = 1"),
+        ("## [sink]", "[sink]\nzzzz = 1"),
+        ("## [[subject]]", "[[subject]]\nzzzz = 1"),
+        ("## [subject.queue]", "[[subject]]\nqueue = { zzzz = 1 }"),
+        ("## [points]", "[points]\nzzzz = 1"),
+    ] {
+        let error = profile::parse(text, "x.toml", &context()).expect_err("no such key").to_string();
+        let keys = error.split_once("; expected one of ").unwrap_or_else(|| panic!("{error}")).1;
+        let body = readme.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
+        let section = body.split("\n## ").next().unwrap_or(body);
+        let documented: Vec<&str> =
+            section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(documented.join(", "), keys, "{heading}");
+    }
 }

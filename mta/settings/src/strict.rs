@@ -153,7 +153,8 @@ mod tests {
         Event,
     }
 
-    const GOOD: &str = "name = \"x\"\n[points]\nconcurrency = [1, 2]\ndelay = \"20ms\"\nsize = \"4KiB\"\n[[subject]]\ndriver = \"event\"\n";
+    const GOOD: &str = "name = \"x\"\n[points]\nconcurrency = [1, 2]\ndelay = \"20ms\"\nsize = \"4KiB\"\n\
+        [[subject]]\ndriver = \"event\"\n";
 
     #[test]
     fn reads_a_good_file() {
