@@ -133,7 +133,11 @@ fn describe(cause: &Cause) -> (Stage, Option<ReplyCode>, String) {
         Cause::LostAfterFinalDot => (Stage::Dot, None, "connection lost after the final dot".to_owned()),
         Cause::Timeout { stage } => (*stage, None, "no reply in time".to_owned()),
         Cause::Protocol { stage, error } => (*stage, None, error.clone()),
-        Cause::Refused { stage, reply } => (*stage, Some(reply.code), reply.one_line()),
+        Cause::Refused { stage, reply } => {
+            let line = reply.one_line();
+            // The code has a column of its own.
+            (*stage, Some(reply.code), line.split_once(' ').map_or("", |(_code, text)| text).to_owned())
+        }
         Cause::Abandoned { stage, reason } => (*stage, None, reason.clone()),
     }
 }
