@@ -67,6 +67,7 @@ impl Connection {
                 self.last_words();
             }
         }
+        self.conversation.give_up(&mut self.shared.books.borrow_mut(), clock::now_ns());
         if end.is_ok() && !self.conversation.said_quit() {
             self.let_read().await;
         }

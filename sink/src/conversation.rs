@@ -144,13 +144,17 @@ impl Conversation {
         }
     }
 
-    /// The connection is gone: what was in flight on it ends without a reply.
-    pub fn ended(&mut self, books: &mut Books, now_ns: u64) {
+    /// Nothing more will be said or heard: what was in flight ends without a reply to its dot.
+    pub fn give_up(&mut self, books: &mut Books, now_ns: u64) {
         self.end_delivery(books, now_ns);
-        if let Some(answered) = self.answered.take() {
-            self.delivery = Some(answered.delivery);
-            self.end_delivery(books, now_ns);
-        }
+        // Answered, but the answer was not taken.
+        self.delivery = self.answered.take().map(|answered| answered.delivery);
+        self.end_delivery(books, now_ns);
+    }
+
+    /// The connection is gone.
+    pub fn ended(&mut self, books: &mut Books, now_ns: u64) {
+        self.give_up(books, now_ns);
         books.ledger.connection_closed();
     }
 

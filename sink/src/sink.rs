@@ -154,8 +154,11 @@ impl Serving {
         if traced {
             spawn_local(watch::sample(Rc::clone(&shared)));
         }
-        let announced = self.addresses.iter().try_for_each(|address| writeln!(out, "ready {address}"));
-        announced.and_then(|()| out.flush()).map_err(system("say where the sink listens"))?;
+        // In one write, so that a reader never sees half of it.
+        let ready: String = self.addresses.iter().map(|address| format!("ready {address}\n")).collect();
+        out.write_all(ready.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(system("say where the sink listens"))?;
         if self.config.live {
             let lines = watch::line_writer(out).map_err(system("start a thread for the live lines"))?;
             spawn_local(watch::report(Rc::clone(&shared), lines));

@@ -97,6 +97,20 @@ fn each_delivery_attempt_has_its_row() {
 }
 
 #[test]
+fn a_delivery_that_was_cut_off_is_not_in_flight_while_its_client_lingers() {
+    let rig = Rig::new(&[], &["rcpt=421"]);
+    let mut peer = Peer::greeted(rig.address);
+    peer.play("C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<b@sink.test>\nS: 421");
+    std::thread::sleep(Duration::from_millis(500));
+    drop(peer);
+    let account = rig.stop();
+    let row = &account.deliveries[0];
+    let ns = |cell: &str| cell.parse::<u64>().unwrap();
+    assert!(ns(&row[3]) - ns(&row[2]) < 400 * MS, "{row:?}");
+    assert_eq!((account.deliveries.len(), row[4].as_str()), (1, ""));
+}
+
+#[test]
 fn fifty_held_connections_are_in_flight() {
     let rig = Rig::new(&["dot=400ms"], &[]);
     let mut peers: Vec<Peer> = (0..50).map(|_| Peer::greeted(rig.address)).collect();
@@ -165,7 +179,7 @@ fn a_reader_that_stops_reading_does_not_stop_the_sink() {
     let mut config = config(0, &[], &[]);
     config.live = true;
     let rig = Rig::start_with(config, writer);
-    unread.read_exact(&mut [0; 6]).unwrap();
+    unread.read_exact(&mut vec![0; format!("ready {}\n", rig.address).len()]).unwrap();
     while rustix::net::send(&filler, &[b' '; 4096], SendFlags::DONTWAIT).is_ok() {}
 
     let mut peer = Peer::greeted(rig.address);
