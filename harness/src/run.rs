@@ -211,7 +211,8 @@ fn measure_one(args: &Args, rig: &mut Rig, one: &Planned, descriptors_max: u64) 
     if let Some(problem) = problem.or(finished.err()) {
         return Err(problem);
     }
-    let complaints = complaints(&folder.rows);
+    // an interrupted run is not a bad one
+    let complaints = if rig.interrupt.is_set() { Vec::new() } else { complaints(&folder.rows) };
     if !args.quiet {
         print!("\n{}", summary_table(&folder.rows, &experiment.subjects));
         for warning in &folder.warnings {

@@ -203,7 +203,11 @@ impl Cast {
     }
 
     pub fn status(&mut self) -> Result<Status, Trouble> {
-        let status = self.control.status(ANSWER_BOUND).map_err(Trouble::of(InvalidReason::SubjectFailed))?;
+        let status = self.control.status(ANSWER_BOUND).map_err(|error| {
+            let mut trouble = Trouble::of(InvalidReason::SubjectFailed)(error);
+            trouble.what.push_str(&format!("; the MTA's last lines:\n{}", self.mta.last_lines()));
+            trouble
+        })?;
         note_agents(&self.agents, &status);
         Ok(status)
     }

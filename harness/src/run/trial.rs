@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use subject::control::Status;
 use subject::cores::Cores;
 use subject::role::Role;
-use subject::sampling::{Cost, Sampler, Samples};
+use subject::sampling::{Cost, Sample, Sampler, Samples};
 
 /// Until the agents for the waiting mail have started.
 const RAMP_BOUND: Duration = Duration::from_secs(120);
@@ -91,6 +91,18 @@ struct Seen {
     watched: usize,
     warnings: Vec<String>,
 }
+
+impl Seen {
+    /// Most processes of the subject in one look, all its roles together.
+    fn processes_peak(&self) -> Option<u64> {
+        let looks = self.samples.samples.chunks(self.watched.max(1));
+        let of_subject = |sample: &&Sample| SUBJECT.contains(&sample.role);
+        looks.map(|look| look.iter().filter(of_subject).map(|sample| sample.processes).sum()).max()
+    }
+}
+
+/// The roles of the subject as the samples name them.
+const SUBJECT: [&str; 4] = [Role::Agents.as_str(), STARTER, Role::Queue.as_str(), Role::Reception.as_str()];
 
 impl Performance<'_> {
     fn perform(&mut self, scratch: &Scratch) -> Result<(), Trouble> {
@@ -167,7 +179,7 @@ impl Performance<'_> {
     fn fill(&mut self, paths: &Paths) -> Result<(), Trouble> {
         let Performance { row, seen, .. } = self;
         let agents = Role::Agents.as_str();
-        row.processes_peak = seen.samples.peak(agents, |sample| Some(sample.processes));
+        row.processes_peak = seen.processes_peak();
         row.pss_agents_peak_bytes = seen.samples.peak(agents, |sample| sample.pss_bytes);
         row.uss_agents_peak_bytes = seen.samples.peak(agents, |sample| sample.uss_bytes);
         row.kernel_agents_peak_bytes = seen.samples.peak(agents, |sample| sample.kernel_bytes);
@@ -187,10 +199,10 @@ impl Performance<'_> {
         }
         let trace = Trace::read(&paths.trace).map_err(|error| failed(error.to_string()))?;
         row.set_trace(&trace.figures(IN_FLIGHT_INTERVAL.as_nanos() as u64), ledger.in_flight_peak);
-        if let (Some(used), Some(elapsed_s)) = (seen.used, row.elapsed_s) {
+        if let Some(used) = seen.used {
             used.fill(row);
             row.limited_by = used.limited_by(row, self.conditions.placement, self.rig.allowed.len());
-            seen.warnings.extend(used.disturbance(elapsed_s));
+            seen.warnings.extend(used.disturbance());
         }
         Ok(())
     }

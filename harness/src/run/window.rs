@@ -8,6 +8,7 @@ use subject::groups::Group;
 use subject::machine::Busy;
 use subject::process;
 use subject::role::Role;
+use subject::sampling::monotonic_ns;
 
 /// Of a core: above this others disturb the trial.
 const FOREIGN_MAX: f64 = 0.15;
@@ -17,6 +18,8 @@ const STOLEN_MAX: f64 = 0.05;
 /// Processor seconds of each role up to a moment. `None` = can't be seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
+    /// CLOCK_MONOTONIC; of a difference, its length.
+    at_ns: u64,
     agents_s: Option<f64>,
     starter_s: Option<f64>,
     queue_s: Option<f64>,
@@ -30,12 +33,13 @@ pub struct Reading {
 impl Reading {
     /// `sent_cpu_s` is the load generator's own figure, used where there are no groups.
     pub fn take(cast: &Cast, status: &Status, model: LoadModel, sent_cpu_s: Option<f64>) -> Reading {
-        let machine = Busy::now();
+        let (at_ns, machine) = (monotonic_ns(), Busy::now());
         let told = status.cpu_s;
         let own = rustix::process::getpid();
         let Some(groups) = &cast.groups else {
             let load_s = if model == LoadModel::Preload { Some(0.0) } else { sent_cpu_s };
             return Reading {
+                at_ns,
                 agents_s: told.agents,
                 starter_s: told.starter,
                 queue_s: told.queue,
@@ -48,6 +52,7 @@ impl Reading {
         };
         let of = |role: Role| groups.of(role).and_then(Group::cpu_s);
         Reading {
+            at_ns,
             // the starter is in the agents' group, so that each agent is in it from birth
             agents_s: of(Role::Agents)
                 .zip(told.starter)
@@ -67,6 +72,7 @@ impl Reading {
         let used =
             |now: Option<f64>, then: Option<f64>| now.zip(then).map(|(now, then)| (now - then).max(0.0));
         Reading {
+            at_ns: self.at_ns.saturating_sub(earlier.at_ns),
             agents_s: used(self.agents_s, earlier.agents_s),
             starter_s: used(self.starter_s, earlier.starter_s),
             queue_s: used(self.queue_s, earlier.queue_s),
@@ -100,9 +106,10 @@ impl Reading {
         Some(limited_by(row.elapsed_s?, &share, placement, u32::try_from(cores).unwrap_or(u32::MAX)))
     }
 
-    /// Whether others had processor time in `elapsed_s`, in words.
-    pub fn disturbance(&self, elapsed_s: f64) -> Option<String> {
+    /// Whether others had processor time within a difference, in words.
+    pub fn disturbance(&self) -> Option<String> {
         let machine = self.machine?;
+        let elapsed_s = self.at_ns as f64 / 1e9;
         let stolen = machine.stolen_s / elapsed_s;
         if stolen > STOLEN_MAX {
             return Some(format!("the hypervisor took {:.0} % of a core away", stolen * 100.0));

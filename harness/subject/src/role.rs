@@ -16,7 +16,7 @@ impl Role {
     pub const STARTED: [Role; 5] = [Role::Load, Role::Sink, Role::Queue, Role::Reception, Role::Agents];
 
     /// The value of the column `role` and the name of the group.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Role::Load => "load",
             Role::Sink => "sink",

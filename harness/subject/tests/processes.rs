@@ -14,6 +14,7 @@ use subject::cores::Cores;
 use subject::enter::{Place, enter};
 use subject::groups::{Base, Plan};
 use subject::guard::{self, Guard};
+use subject::hierarchy::Version;
 use subject::interrupt::Interrupt;
 use subject::role::Role;
 use subject::sampling::{INTERVAL, Sampler, Source, Watched};
@@ -63,9 +64,10 @@ fn main() {
 }
 
 fn tests(filter: &str) {
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         ("a_child_is_in_its_place_and_is_stopped", a_child_is_in_its_place_and_is_stopped),
         ("groups_account_for_what_ran_in_them_and_vanish", groups_account_for_what_ran_in_them_and_vanish),
+        ("groups_that_cannot_be_made_leave_nothing", groups_that_cannot_be_made_leave_nothing),
         ("sampling_sees_the_processes_of_a_role", sampling_sees_the_processes_of_a_role),
         ("the_guard_cleans_after_a_killed_harness", the_guard_cleans_after_a_killed_harness),
     ];
@@ -158,6 +160,26 @@ fn groups_account_for_what_ran_in_them_and_vanish() {
     assert_eq!(again.of(Role::Queue).and_then(|group| group.cpu_s()), Some(0.0));
     assert_eq!(base.remove(), Vec::<String>::new());
     assert!(directories.iter().all(|dir| !dir.parent().expect("base").exists()), "{directories:?}");
+}
+
+/// A version 2 hierarchy whose controllers are all used by version 1, which is what many machines have.
+fn groups_that_cannot_be_made_leave_nothing() {
+    let mounted = hierarchy::mounted().expect("hierarchies");
+    let without_cpu = mounted.into_iter().find(|found| found.version == Version::V2 && !found.has("cpu"));
+    let Some(mut hierarchy) = without_cpu else {
+        println!(
+            "skipped groups_that_cannot_be_made_leave_nothing: no version 2 hierarchy without the controller cpu"
+        );
+        return;
+    };
+    let name = mark("refused");
+    assert!(Plan::find(std::slice::from_ref(&hierarchy), &name).is_err(), "no controller, no plan");
+    hierarchy.controllers = vec!["cpu".to_owned()];
+    let base = hierarchy.own.join(&name);
+    let plan = Plan::find(&[hierarchy], &name).expect("a plan on a false promise");
+    let reason = plan.make(None).expect_err("the kernel does not have the controller there");
+    assert!(reason.contains("control group") && !reason.contains("left behind"), "{reason}");
+    assert!(!base.exists());
 }
 
 fn sampling_sees_the_processes_of_a_role() {
