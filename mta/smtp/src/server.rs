@@ -3,6 +3,7 @@
 //! The driver answers each event with [`Session::accept`] (the default) or [`Session::reply`]. It must not know
 //! sockets, spools or what a site's policy is.
 
+mod answer;
 mod event;
 mod limits;
 mod refusal;

@@ -8,6 +8,7 @@
 //! yes or no for a whole piece, and a search for the next place of interest.
 
 use memchr::{memchr_iter, memchr2, memmem};
+use std::sync::LazyLock;
 
 /// Makes message content fit for DATA, in any number of pieces.
 #[derive(Debug, Clone)]
@@ -175,7 +176,7 @@ impl DotUnstuffer {
         if self.after_cr && content.starts_with(b"\n.") {
             return 1;
         }
-        memmem::find(content, b"\r\n.").map_or(content.len(), |at| at + 2)
+        LINE_WITH_DOT.find(content).map_or(content.len(), |at| at + 2)
     }
 
     /// Whether a CR or LF on its own was seen in the message that began last.
@@ -210,6 +211,8 @@ fn any_pair(bytes: &[u8], test: impl Fn(u8, u8) -> bool) -> bool {
     })
 }
 
+/// Built once: with a dot on each line of a message, building it would cost more than the search.
+static LINE_WITH_DOT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
 /// How far [`any_pair`] looks before it asks whether it is done.
 const PAIR_BLOCK_BYTES: usize = 1024;
 /// Room beyond the content itself for a few dots and the end, so that most messages cost one allocation.

@@ -128,7 +128,7 @@ impl Envelope {
     /// What makes the transaction pointless with a server like this.
     fn hindrance(&self, extensions: &Extensions) -> Option<(EnhancedStatus, &'static str)> {
         match (self.transaction.size_bytes, extensions.size) {
-            // RFC 1870 §6.1; a limit of 0 is none
+            // RFC 1870 §4: it would be refused; §3: a limit of 0 is none
             (Some(size), Some(limit)) if limit > 0 && size > limit => {
                 return Some((TOO_BIG, "message is larger than the server takes"));
             }
@@ -140,6 +140,13 @@ impl Envelope {
         }
         None
     }
+}
+
+/// RFC 5321 §4.5.3.1.10: 552 as the reply to RCPT may be an old way to say "too many recipients", which is for another
+/// transaction and no fault of this recipient.
+fn is_too_many(reply: &ParsedReply<'_>) -> bool {
+    let told = EnhancedStatus::new(5, 5, 3);
+    reply.code.get() == 552 && reply.enhanced.is_none_or(|enhanced| enhanced == told)
 }
 
 impl Session {
@@ -203,6 +210,12 @@ impl Session {
             (Step::Mail, _) => envelope.refused = decision(Stage::Mail, &reply),
             (Step::Rcpt(_), _) if envelope.refused.is_some() => {}
             (Step::Rcpt(_), Severity::Completion) => envelope.accepted += 1,
+            (Step::Rcpt(place), _) if is_too_many(&reply) && envelope.accepted > 0 => {
+                let status = RecipientStatus::ours(Stage::Rcpt, TOO_MANY_RECIPIENTS, &reply.text);
+                envelope
+                    .refused_recipients
+                    .push((place, RecipientStatus { code: Some(reply.code), ..status }));
+            }
             (Step::Rcpt(place), _) => {
                 envelope
                     .refused_recipients
@@ -245,5 +258,7 @@ const MAIL: u32 = 1;
 const PIPELINE_GROUP: u32 = 100;
 /// RFC 3463 §3.4, X.3.4: message too big for system.
 const TOO_BIG: EnhancedStatus = EnhancedStatus::new(5, 3, 4);
+/// RFC 3463 §3.6, X.5.3: too many recipients.
+const TOO_MANY_RECIPIENTS: EnhancedStatus = EnhancedStatus::new(4, 5, 3);
 /// RFC 3463 §3.7, X.6.3: conversion required but not supported.
 const NO_CONVERSION: EnhancedStatus = EnhancedStatus::new(5, 6, 3);

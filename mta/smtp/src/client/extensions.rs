@@ -25,7 +25,7 @@ impl Extensions {
             if keyword.eq_ignore_ascii_case("PIPELINING") {
                 extensions.pipelining = true;
             } else if keyword.eq_ignore_ascii_case("SIZE") {
-                // RFC 1870 §4: no number, or 0, is no limit; so is one that is none
+                // RFC 1870 §3: no number, or 0, is no limit; so is one that is none
                 extensions.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0));
             } else if keyword.eq_ignore_ascii_case("8BITMIME") {
                 extensions.eight_bit_mime = true;

@@ -62,7 +62,7 @@ fn quoted_string(text: &[u8]) -> Result<usize, PathError> {
 
 /// RFC 5322 §3.2.3 atext.
 fn is_atext(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
+    ATEXT[usize::from(byte)]
 }
 
 /// RFC 5321 §4.1.2 Domain, or §4.1.3 address-literal.
@@ -108,3 +108,20 @@ const DOMAIN_BYTES_MAX: usize = 255;
 /// RFC 5321 §4.5.3.1.3: a path has 256 bytes, its angle brackets among them.
 const MAILBOX_BYTES_MAX: usize = 254;
 const LABEL_BYTES_MAX: usize = 63;
+
+/// A table, because each byte of each local part asks.
+const ATEXT: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let specials = b"!#$%&'*+-/=?^_`{|}~";
+    let mut at = 0;
+    while at < specials.len() {
+        table[specials[at] as usize] = true;
+        at += 1;
+    }
+    table
+};

@@ -42,7 +42,7 @@ impl Refusal {
             Refusal::Sequence(_) => b"503 5.5.1 Bad sequence of commands\r\n", // RFC 5321 §4.1.4
             Refusal::NoRecipients => b"554 5.5.1 No valid recipients\r\n", // RFC 5321 §3.3
             Refusal::TooManyRecipients => b"452 4.5.3 Too many recipients\r\n", // RFC 5321 §4.5.3.1.10
-            Refusal::TooBig => b"552 5.3.4 Message too big\r\n",    // RFC 1870 §6.1 (1)
+            Refusal::TooBig => b"552 5.3.4 Message too big\r\n",    // RFC 1870 §6.1
             Refusal::TooManyErrors(_) => b"421 4.7.0 Too many errors\r\n", // RFC 5321 §3.8
         }
     }
