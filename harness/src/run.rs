@@ -21,6 +21,7 @@ use profile::{Context, Experiment};
 use progress::Progress;
 use rig::Rig;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -96,7 +97,7 @@ fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let planned = plan_all(args, descriptors_max)?;
     if args.dry_run {
         for one in &planned {
-            println!("{}", plan::text(&one.experiment, &one.folder));
+            tell(&format!("{}\n", plan::text(&one.experiment, &one.folder)));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -214,16 +215,21 @@ fn measure_one(args: &Args, rig: &mut Rig, one: &Planned, descriptors_max: u64) 
     // an interrupted run is not a bad one
     let complaints = if rig.interrupt.is_set() { Vec::new() } else { complaints(&folder.rows) };
     if !args.quiet {
-        print!("\n{}", summary_table(&folder.rows, &experiment.subjects));
+        tell(&format!("\n{}", summary_table(&folder.rows, &experiment.subjects)));
         for warning in &folder.warnings {
             eprintln!("warning: {warning}");
         }
-        println!("\nresults in {}", one.folder.display());
+        tell(&format!("\nresults in {}\n", one.folder.display()));
     }
     for complaint in &complaints {
         eprintln!("mailrig: {complaint}");
     }
     Ok(complaints.is_empty())
+}
+
+/// To standard output. A reader that went away takes nothing from the results.
+fn tell(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn manifest(rig: &Rig, one: &Planned) -> Manifest {

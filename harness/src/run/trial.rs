@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use subject::control::Status;
 use subject::cores::Cores;
+use subject::live::Figures;
 use subject::role::Role;
 use subject::sampling::{Cost, Sample, Sampler, Samples};
 
@@ -170,8 +171,12 @@ impl Performance<'_> {
                 sent_cpu_s = Some(sent.cpu_s);
             }
         }
-        self.progress.step(self.trial, "draining");
-        let status = drain(self.rig, cast, self.seen.offered.unwrap_or(0), bound)?;
+        let offered = self.seen.offered.unwrap_or(0);
+        let status = drain(self.rig, cast, offered, bound, |figures| {
+            let Figures { accepted, in_flight, .. } = figures;
+            self.progress
+                .step(self.trial, &format!("{accepted} of {offered} delivered, {in_flight} in flight"));
+        })?;
         Ok((status, sent_cpu_s))
     }
 
@@ -209,13 +214,25 @@ impl Performance<'_> {
 }
 
 /// Waits until nothing is left that could be delivered now.
-fn drain(rig: &Rig, cast: &mut Cast, messages: u64, bound: Duration) -> Result<Status, Trouble> {
+fn drain(
+    rig: &Rig,
+    cast: &mut Cast,
+    messages: u64,
+    bound: Duration,
+    mut show: impl FnMut(&Figures),
+) -> Result<Status, Trouble> {
+    let mut shown = None;
     let end = Instant::now() + bound;
     let mut asked = Instant::now();
     loop {
         cast.mta.check_alive().map_err(Trouble::of(InvalidReason::SubjectFailed))?;
         cast.sink.check_alive().map_err(Trouble::of(InvalidReason::SinkFailed))?;
-        let all_accepted = cast.sink_live.figures().is_some_and(|figures| figures.accepted >= messages);
+        let figures = cast.sink_live.figures();
+        if let Some(new) = figures.filter(|_| figures != shown) {
+            show(&new);
+            shown = figures;
+        }
+        let all_accepted = figures.is_some_and(|figures| figures.accepted >= messages);
         if all_accepted || asked.elapsed() >= STATUS_EVERY {
             let status = cast.status()?;
             if status.is_drained() {
