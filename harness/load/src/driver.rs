@@ -114,7 +114,7 @@ pub fn run(options: Options) -> Result<Report, Error> {
     let slots = options.messages.min(options.connections.into());
     descriptors::allow(slots)
         .map_err(|limit| Error::Descriptors { connections: options.connections, limit })?;
-    let run = Rc::new(shared(&options, slots)?);
+    let run = Rc::new(shared(&options)?);
     let progress = Progress::new(options.progress, options.messages);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -127,7 +127,7 @@ pub fn run(options: Options) -> Result<Report, Error> {
     Ok(report)
 }
 
-fn shared(options: &Options, slots: u64) -> Result<Run, Error> {
+fn shared(options: &Options) -> Result<Run, Error> {
     let bad = |name, problem: String| Error::Option { name, problem };
     let reverse_path = ReversePath::parse(&options.from)
         .map_err(|error| bad("--from", format!("{:?}: {error}", options.from)))?;
@@ -156,7 +156,7 @@ fn shared(options: &Options, slots: u64) -> Result<Run, Error> {
         }),
         connect_timeout: options.timeout.unwrap_or(CONNECT_TIMEOUT),
         messages_per_connection: per_connection,
-        sources: Sources::new(options.target, reconnections.max(slots)),
+        sources: Sources::new(options.target, reconnections.max(options.connections.into())),
         schedule: RefCell::new(Schedule::closed_loop(options.messages)),
         statistics: RefCell::new(Statistics::default()),
         clock: RefCell::new(Clock::start()),
