@@ -141,7 +141,8 @@ impl Connection {
         let count = match self.stream.read(&mut self.input[filled..]) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                return Ok(self.input.truncate(filled));
+                self.input.truncate(filled);
+                return Ok(());
             }
             Err(error) => {
                 self.input.truncate(filled);

@@ -88,8 +88,11 @@ impl Drop for Encoder<'_> {
     }
 }
 
-/// Splits the first whole frame off `input`: its kind, its payload, and the bytes it took. `None` = more needed.
-pub fn split_frame(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>, WireError> {
+/// The kind of a frame, its payload, and the bytes that all of it took.
+pub type Frame<'a> = (u8, &'a [u8], usize);
+
+/// Splits the first whole frame off `input`. `None` = more needed.
+pub fn split_frame(input: &[u8]) -> Result<Option<Frame<'_>>, WireError> {
     if input.len() < HEADER_BYTES {
         return Ok(None);
     }

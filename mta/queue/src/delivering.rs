@@ -56,7 +56,7 @@ impl Manager {
 
     pub(crate) fn start_agent(&mut self) {
         let number = self.agents.pool.start();
-        self.to_starter(&ToStarter::Start(number));
+        self.tell_starter(&ToStarter::Start(number));
     }
 
     /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
@@ -298,12 +298,12 @@ impl Manager {
         for index in &indices {
             message.states[usize::from(*index)] = RecipientState::Bounced;
         }
-        self.bounced += indices.len() as u64;
         let original = Original { id, envelope: &message.envelope, head: &head };
         match bounce::bounce(&original, &failed, &self.settings.hostname, epoch_now()) {
             Some((envelope, content)) => {
                 message.bounces += 1;
                 self.bounces += 1;
+                self.bounced += indices.len() as u64;
                 self.writer.submit(Job::Bounce { original: id, envelope, content, recipients: indices });
             }
             None => {

@@ -112,7 +112,7 @@ impl Manager {
             writer,
         };
         manager.recover()?;
-        manager.to_starter(&ToStarter::Ready);
+        manager.tell_starter(&ToStarter::Ready);
         Ok(manager)
     }
 
@@ -167,14 +167,20 @@ impl Manager {
             Token::Starter => self.read_starter(),
             Token::Reception => self.read_reception(),
             Token::Writer => self.take_done(),
-            Token::ControlListener => Ok(self.control.accept(&self.poller)),
+            Token::ControlListener => {
+                self.control.accept(&self.poller);
+                Ok(())
+            }
             Token::Control(client) => {
                 for command in self.control.read(client) {
                     self.obey(client, command);
                 }
                 Ok(())
             }
-            Token::Agent(number) => Ok(self.read_agent(AgentNumber(number))),
+            Token::Agent(number) => {
+                self.read_agent(AgentNumber(number));
+                Ok(())
+            }
         }
     }
 
@@ -204,7 +210,7 @@ impl Manager {
         (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0) || began.elapsed() > STOP_BOUND
     }
 
-    pub(crate) fn to_starter(&mut self, message: &ToStarter) {
+    pub(crate) fn tell_starter(&mut self, message: &ToStarter) {
         let mut bytes = Vec::with_capacity(32);
         message.encode(&mut bytes);
         if let Err(error) = self.starter.send(bytes, None, &self.poller) {
@@ -215,12 +221,8 @@ impl Manager {
     fn read_starter(&mut self) -> io::Result<()> {
         self.starter.flush(&self.poller)?;
         let open = self.starter.fill()?;
-        loop {
-            let message = match self.starter.next_frame().map_err(io::Error::other)? {
-                Some((kind, payload)) => FromStarter::decode(kind, payload).map_err(io::Error::other)?,
-                None => break,
-            };
-            match message {
+        while let Some((kind, payload)) = self.starter.next_frame().map_err(io::Error::other)? {
+            match FromStarter::decode(kind, payload).map_err(io::Error::other)? {
                 FromStarter::Started { agent, pid } => {
                     let socket = self.starter.descriptors.pop_front();
                     let socket =
@@ -353,7 +355,7 @@ impl Manager {
                 let question = self.next_question;
                 self.next_question += 1;
                 self.questions.insert(question, client);
-                self.to_starter(&ToStarter::Usage { question });
+                self.tell_starter(&ToStarter::Usage { question });
             }
         }
     }

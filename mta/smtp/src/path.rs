@@ -175,3 +175,84 @@ text_form!(ReversePath);
 text_form!(ForwardPath);
 
 const POSTMASTER: &str = "postmaster";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_kept_as_written() {
+        for text in [
+            "a@b",
+            "o'neil+tag@Sub.Example.COM",
+            "\"a b@c\\\"\"@example.com",
+            "\"\"@example.com",
+            "a@1.2-3.x",
+            "a@[127.0.0.1]",
+            "a@[IPv6:2001:db8::1]",
+            "a@[x-tag:anything!]",
+        ] {
+            let mailbox = Mailbox::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(mailbox.to_string(), text);
+            assert_eq!(format!("{}@{}", mailbox.local(), mailbox.domain()), text);
+        }
+        assert_eq!(ForwardPath::parse("PostMaster"), Ok(ForwardPath::Postmaster));
+        assert_eq!(ForwardPath::parse("@a.x,@b:c@d").unwrap().as_str(), "c@d");
+        assert_eq!(ReversePath::parse(""), Ok(ReversePath::Null));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        use PathError::*;
+        for (text, error) in [
+            ("", NoDomain),
+            ("a", NoDomain),
+            ("@b", LocalPart),
+            (".a@b", LocalPart),
+            ("a..b@c", LocalPart),
+            ("a b@c", LocalPart),
+            ("a>@c", LocalPart),
+            ("\"a@c", LocalPart),
+            ("\"a\r\n\"@c", LocalPart),
+            ("\"a\"b@c", NoDomain),
+            ("a@", Domain),
+            ("a@b@c", Domain),
+            ("a@-b", Domain),
+            ("a@b-", Domain),
+            ("a@b..c", Domain),
+            ("a@b.", Domain),
+            ("a@under_score", Domain),
+            ("a@[1.2.3]", Domain),
+            ("a@[1.2.3.04]", Domain),
+            ("a@[IPv6:::g]", Domain),
+            ("a@[tag:]", Domain),
+            ("a@[127.0.0.1", Domain),
+            ("\u{e4}@b", NotAscii),
+        ] {
+            assert_eq!(Mailbox::parse(text), Err(error), "{text:?}");
+        }
+        assert_eq!(ForwardPath::parse("@a,b:c@d"), Err(SourceRoute));
+        assert_eq!(ForwardPath::parse("@a"), Err(SourceRoute));
+        assert_eq!(ForwardPath::parse(""), Err(NoDomain));
+    }
+
+    #[test]
+    fn each_length_is_good_at_its_limit_and_not_beyond() {
+        let address = |local: usize, labels: &[usize]| {
+            let labels: Vec<String> = labels.iter().map(|&bytes| "d".repeat(bytes)).collect();
+            Mailbox::parse(&format!("{}@{}", "a".repeat(local), labels.join("."))).map(|_| ())
+        };
+        assert_eq!(address(64, &[1]), Ok(()));
+        assert_eq!(address(65, &[1]), Err(PathError::LocalPartTooLong));
+        assert_eq!(address(1, &[63]), Ok(()));
+        assert_eq!(address(1, &[64]), Err(PathError::Domain));
+        // 254 bytes without the angle brackets: the path is the tighter limit for a domain in an address.
+        assert_eq!(address(1, &[63, 63, 63, 60]), Ok(()));
+        assert_eq!(address(1, &[63, 63, 63, 61]), Err(PathError::PathTooLong));
+        let route = |labels: [usize; 4]| {
+            let labels = labels.map(|bytes| "d".repeat(bytes));
+            ForwardPath::parse(&format!("@{}:a@b", labels.join("."))).is_ok()
+        };
+        assert!(route([63, 63, 63, 63]) && !route([63, 63, 63, 64]));
+    }
+}

@@ -57,7 +57,7 @@ impl DotStuffer {
             stuff_any(body, out);
         }
         self.line_start = match body.last() {
-            Some(last) => matches!(last, b'\n' | b'\r'),
+            Some(&last) => last == b'\n',
             None => self.line_start,
         };
         if final_cr {

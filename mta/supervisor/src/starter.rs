@@ -154,7 +154,8 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
         }
     }
 
-    /// Begins the orderly stop: reception first, then the queue manager, whose going ends the agents.
+    /// Begins the orderly stop: reception first, which still gets its answers; then the queue manager, whose
+    /// going ends the agents.
     fn stop(&mut self, why: &str) {
         if self.stopping.is_some() {
             return;
@@ -163,8 +164,9 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
         eprintln!("mailrig mta: stopping: {why}");
         if self.reception.ended.is_none() {
             let _ = rustix::process::kill_process(self.reception.pid, Signal::TERM);
+        } else {
+            self.send(&FromStarter::Stop, None);
         }
-        self.send(&FromStarter::Stop, None);
     }
 
     /// The exit status, once everything has ended.
@@ -209,6 +211,9 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                         );
                     }
                 }
+            }
+            if self.reception.pid == exit.pid && stopping {
+                self.send(&FromStarter::Stop, None);
             }
             if self.queue.ended.is_some() || self.reception.ended.is_some() {
                 self.stop("a lasting process has ended");

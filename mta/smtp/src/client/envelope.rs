@@ -236,10 +236,8 @@ impl Session {
 
     /// 354: the body, unless nobody is left to take it.
     fn take_data(&mut self, now: Instant, out: &mut Vec<u8>) {
-        let wanted = self
-            .envelope
-            .as_ref()
-            .is_some_and(|envelope| envelope.refused.is_none() && envelope.accepted > 0);
+        // Nobody is accepted after a refused MAIL, whatever RCPT says.
+        let wanted = self.envelope.as_ref().is_some_and(|envelope| envelope.accepted > 0);
         if wanted {
             self.state = State::Body { announced: false };
             self.await_until(now, self.options.timeouts.data_block);

@@ -197,6 +197,42 @@ fn client_and_server_understand_each_other() {
     }
 }
 
+/// The driver begins the next transaction as soon as it may, with more from the server already in its buffer: that is
+/// not the reply to a command which was written after it came.
+#[test]
+fn a_reply_too_many_is_never_taken_for_the_next_one() {
+    let mut pair = Pair::new(Options::new("client.test"), Extensions::default(), usize::MAX);
+    pair.send(&["a@server.test"], b"first");
+    let transaction = Transaction {
+        reverse_path: ReversePath::Null,
+        recipients: vec![ForwardPath::Postmaster],
+        size_bytes: None,
+        eight_bit: false,
+    };
+    let (now, mut out) = (pair.now, Vec::new());
+    pair.client.begin(transaction.clone(), now, &mut out);
+    let replies = b"250 ok\r\n550 no\r\n554 no\r\n250 and one more\r\n";
+    let mut at = 0;
+    loop {
+        let (consumed, event) = pair.client.next(&replies[at..], now, &mut out);
+        at += consumed;
+        match event {
+            Some(client::Event::Done(_)) => break,
+            event => assert!(event.is_some(), "the transaction ends"),
+        }
+    }
+    out.clear();
+    assert!(!pair.client.is_idle());
+    pair.client.begin(transaction, now, &mut out);
+    assert_eq!(out, b"");
+    let Some(client::Event::Done(outcome)) = pair.client.next(&replies[at..], now, &mut out).1 else {
+        panic!("the second transaction ends at once");
+    };
+    assert_eq!(outcome.recipients[0].disposition, Disposition::Deferred);
+    let (_, closed) = pair.client.next(&replies[at..], now, &mut out);
+    assert!(matches!(closed, Some(client::Event::Closed(client::Cause::Protocol { .. }))), "{closed:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
