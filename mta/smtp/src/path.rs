@@ -249,10 +249,10 @@ mod tests {
         // 254 bytes without the angle brackets: the path is the tighter limit for a domain in an address.
         assert_eq!(address(1, &[63, 63, 63, 60]), Ok(()));
         assert_eq!(address(1, &[63, 63, 63, 61]), Err(PathError::PathTooLong));
-        let route = |labels: [usize; 4]| {
+        let route = |labels: [usize; 5]| {
             let labels = labels.map(|bytes| "d".repeat(bytes));
             ForwardPath::parse(&format!("@{}:a@b", labels.join("."))).is_ok()
         };
-        assert!(route([63, 63, 63, 63]) && !route([63, 63, 63, 64]));
+        assert!(route([63, 63, 63, 61, 1]) && !route([63, 63, 63, 62, 1]));
     }
 }
