@@ -69,7 +69,6 @@ impl Wheel {
             self.insert(slab, index);
             return Popped::Moved;
         }
-        self.moving = EMPTY_SLOT;
         // all of a level lies before all of the level above
         let Some((level, position)) = self.first_slot() else {
             self.time_ms = self.time_ms.max(now_ms);
