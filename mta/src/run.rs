@@ -32,9 +32,7 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     raise_descriptor_limit();
     // queue files and the control socket are nobody else's business
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    if let Some(path) = &config.log {
-        redirect_log(path).map_err(|error| format!("log {}: {error}", path.display()))?;
-    }
+    let log = config.log.as_deref().map(open_log).transpose()?;
     let (listeners, addresses) = listen_all(&config.listen)?;
     let user = user_to_become(config.user.as_deref())?;
     prepare_spool_folder(&config.spool, user.as_ref())?;
@@ -52,6 +50,10 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     // opened to find mistakes before anything is started; the queue manager, whose it is, opens it anew
     FilesSpool::open(&config.spool, durability).map(drop).map_err(|error| error.to_string())?;
 
+    // mistakes above are told to whoever started this; from here on everything goes to the log
+    if let Some(log) = log {
+        rustix::stdio::dup2_stderr(&log).map_err(|error| format!("log: {error}"))?;
+    }
     let roles = roles(&config, durability);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
@@ -62,6 +64,10 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
 }
 
 /// What each process will do, with all that it needs to know.
+#[expect(
+    clippy::type_complexity,
+    reason = "three closures that only the starter calls; names would say less"
+)]
 fn roles(
     config: &Config,
     durability: spool::Durability,
@@ -123,9 +129,9 @@ fn raise_descriptor_limit() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
-fn redirect_log(path: &Path) -> io::Result<()> {
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-    Ok(rustix::stdio::dup2_stderr(&file)?)
+fn open_log(path: &Path) -> Result<std::fs::File, String> {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.map_err(|error| format!("log {}: {error}", path.display()))
 }
 
 fn listen_all(addresses: &[SocketAddr]) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), String> {

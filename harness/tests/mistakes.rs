@@ -1,0 +1,154 @@
+//! Mistakes and broken surroundings: a clear error, and no mail lost.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use support::{Client, Mta, Site, configuration, eventually, mailrig, queue_files};
+
+/// Runs the MTA where it must not start; gives what it said.
+fn refused(config: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mta.toml");
+    std::fs::write(&path, config).unwrap();
+    let output = mailrig().args(["mta", "run", "--config"]).arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{config}\n{said}");
+    assert!(said.lines().any(|line| line.starts_with("mailrig: mta: ")), "{said}");
+    said
+}
+
+#[test]
+fn a_bad_configuration_is_refused_by_line_with_the_right_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = "relayhost = \"127.0.0.1:25\"";
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("relayhots = \"127.0.0.1:25\"", "", &["relayhots", "relayhost"]),
+        ("relayhost = \"127.0.0.1\"", "", &["no port", "host:port"]),
+        (relay, "[delivery]\nagents = 5", &["agents", "agents_max"]),
+        (relay, "[delivery]\nagents_max = 0", &["agents_max", "1 to"]),
+        (relay, "[delivery]\nmax_idle = 100", &["max_idle", "100s"]),
+        (relay, "[delivery]\ndriver = \"evnt\"", &["event"]),
+        (
+            relay,
+            "[delivery]\ndriver = \"blocking\"\nconnections_per_agent = 5",
+            &["connections_per_agent", "event"],
+        ),
+        (relay, "[queue]\nminimal_backoff = \"2h\"\nmaximal_backoff = \"1h\"", &["minimal_backoff"]),
+        ("hostname2 = \"x\"", "", &["hostname"]),
+        ("durability = \"half\"", "", &["full"]),
+        ("max_message_size = \"4 elephants\"", "", &["elephants", "KiB"]),
+        ("listen = []", "", &["listen"]),
+    ];
+    for (keys, tables, words) in cases {
+        let said = refused(&configuration(folder.path(), keys, tables));
+        for word in *words {
+            assert!(said.contains(word), "{keys} {tables}: {word:?} is not in {said}");
+        }
+        assert!(said.contains("mta.toml:"), "no line: {said}");
+    }
+    let nowhere = mailrig().args(["mta", "run", "--config", "/nonexistent.toml"]).output().unwrap();
+    assert_eq!(nowhere.status.code(), Some(2));
+}
+
+#[test]
+fn a_taken_port_a_spool_that_is_a_file_and_a_second_mta_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mta = Mta::start(folder.path(), "paused = true", "");
+    let listen = format!("listen = [\"{}\"]", mta.address);
+    let other = tempfile::tempdir().unwrap();
+    assert!(refused(&configuration(other.path(), &listen, "")).contains("another server has this port"));
+    std::fs::write(other.path().join("spool"), "").unwrap();
+    assert!(refused(&configuration(other.path(), "", "")).contains("spool"));
+    // the same control socket, then the same spool with a control socket of its own
+    assert!(refused(&configuration(folder.path(), "", "")).contains("another MTA answers there"));
+    let spool = configuration(folder.path(), "", "").replace("/control", "/control2");
+    let said = refused(&spool);
+    assert!(said.contains("spool") && said.contains("lock"), "{said}");
+    assert_eq!(mta.control("status")["paused"], true);
+}
+
+#[test]
+fn a_corrupt_queue_file_is_set_aside_and_costs_no_other_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start("250 ok");
+    let keys = format!("relayhost = \"{}\"", site.address);
+    let mut mta = Mta::start(folder.path(), &format!("{keys}\npaused = true"), "");
+    let mut client = Client::connect(&mta.address);
+    client.hello();
+    for number in 0..5 {
+        let content = format!("Subject: number {number}\r\n\r\nbody\r\n");
+        assert!(client.mail("s@y.test", &["r@x.test"], content.as_bytes()).starts_with("250"));
+    }
+    drop(client);
+    assert!(mta.process.terminate().success());
+    let victim = mta.queue_files().remove(2);
+    let mut bytes = std::fs::read(&victim).unwrap();
+    let at = bytes.len() - 10;
+    bytes[at] ^= 1;
+    std::fs::write(&victim, &bytes).unwrap();
+    let mta = Mta::start(folder.path(), &keys, "");
+    eventually("the four others are delivered", || site.messages.lock().unwrap().len() == 4);
+    eventually("and only the corrupt one is left", || {
+        queue_files(&folder.path().join("spool/queue")).is_empty()
+    });
+    assert!(mta.log().contains("corrupt"), "{}", mta.log());
+    let kept = walk(&folder.path().join("spool/corrupt"));
+    assert!(
+        kept.iter().any(|path| std::fs::read(path).unwrap() == bytes),
+        "set aside, not changed: {kept:?}"
+    );
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// Runs again inside a mount namespace of its own, where it may mount a small tmpfs.
+#[test]
+fn a_full_disk_is_a_452_and_reception_comes_back_by_itself() {
+    const INSIDE: &str = "MAILRIG_TEST_INSIDE_NAMESPACE";
+    if std::env::var_os(INSIDE).is_none() {
+        let allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: a full disk needs a mount namespace, which is not allowed here");
+            return;
+        }
+        let me = std::env::current_exe().unwrap();
+        let status = Command::new("unshare")
+            .arg("-m")
+            .arg(me)
+            .args(["--exact", "a_full_disk_is_a_452_and_reception_comes_back_by_itself", "--nocapture"])
+            .env(INSIDE, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mount =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).status();
+    assert!(mount.unwrap().success());
+    let site = Site::start("250 ok");
+    let mta = Mta::start(folder.path(), &format!("relayhost = \"{}\"\npaused = true", site.address), "");
+    let mut client = Client::connect(&mta.address);
+    client.hello();
+    let content = b"0123456789012345678901234567890123456789012345678901234567\r\n".repeat(1500);
+    let mut accepted = 0;
+    let refusal = loop {
+        let reply = client.mail("s@y.test", &["r@x.test"], &content);
+        if !reply.starts_with("250") {
+            break reply;
+        }
+        accepted += 1;
+        assert!(accepted < 100, "the disk never fills");
+    };
+    assert!(refusal.starts_with("452 4.3.1") && accepted > 2, "{accepted} then {refusal}");
+    mta.control("resume");
+    mta.wait_drained();
+    assert_eq!(site.messages.lock().unwrap().len(), accepted);
+    assert!(client.mail("s@y.test", &["r@x.test"], &content).starts_with("250"));
+    mta.wait_drained();
+    assert_eq!(site.messages.lock().unwrap().len(), accepted + 1);
+    drop(mta);
+    Command::new("umount").arg("-l").arg(folder.path()).status().unwrap();
+}
