@@ -256,11 +256,13 @@ impl Client {
     }
 }
 
+/// Each message as it came: envelope lines, then the content as on the wire.
+pub type Kept = Mutex<Vec<(String, Vec<u8>)>>;
+
 /// A site of raw text that takes everything and keeps it.
 pub struct Site {
     pub address: String,
-    /// Each message as it came: envelope lines, then the content as on the wire.
-    pub messages: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    pub messages: Arc<Kept>,
 }
 
 impl Site {
@@ -268,7 +270,7 @@ impl Site {
     pub fn start(rcpt: &'static str) -> Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let messages = Arc::new(Mutex::new(Vec::new()));
+        let messages = Arc::new(Kept::default());
         let kept = messages.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -280,7 +282,7 @@ impl Site {
     }
 }
 
-fn serve(stream: TcpStream, rcpt: &str, kept: &Mutex<Vec<(String, Vec<u8>)>>) -> std::io::Result<()> {
+fn serve(stream: TcpStream, rcpt: &str, kept: &Kept) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
