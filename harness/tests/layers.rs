@@ -78,6 +78,22 @@ fn arrows_only_point_where_architecture_md_says() {
     }
 }
 
+#[test]
+fn the_lean_agent_is_made_of_nothing_but_these() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "agent", "--edges", "normal", "--prefix", "none", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let found: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    // the four of ours, and what finds line ends and makes system calls
+    let allowed =
+        ["agent", "smtp", "delivery", "sys", "memchr", "libc", "rustix", "bitflags", "linux-raw-sys"];
+    assert_eq!(found, BTreeSet::from(allowed), "whatever comes in here is in the memory that is measured");
+}
+
 /// Every Rust source of a folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -103,6 +119,9 @@ fn unsafe_stays_fenced_pure_crates_stay_pure_and_files_stay_short() {
         let text = std::fs::read_to_string(path).unwrap();
         let shown = path.strip_prefix(&root).unwrap();
         assert!(text.lines().count() <= 500, "{} is longer than 500 lines", shown.display());
+        for elsewhere in ["/work/", "/home/", "/root/", "shared/"] {
+            assert!(!text.contains(elsewhere), "a path of one machine in {}: {elsewhere}", shown.display());
+        }
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         let uses_unsafe = code.clone().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
         assert!(!uses_unsafe || shown.starts_with("mta/sys"), "unsafe in {}", shown.display());
