@@ -373,6 +373,8 @@ impl Manager {
     }
 
     fn answer_status(&mut self, client: u64, usage: &Usage) {
+        // whoever sees an empty queue may read the log next: its lines must not come after the answer
+        self.log.flush();
         let queued = self.mail.scheduler.counts(epoch_now());
         let agents = self.agents.pool.counts();
         let seconds = |ns: u64| ns as f64 / 1e9;
