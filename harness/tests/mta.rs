@@ -159,7 +159,9 @@ fn refused_and_expired_mail_bounces_and_a_bounce_never_does() {
         [("a@gone.test", "5.1.1"), ("a@slow.test", "5.4.7"), ("a@nowhere.test", "5.4.4")]
     {
         let field = format!("Final-Recipient: rfc822; {recipient}\r\nAction: failed\r\nStatus: {status}\r\n");
-        let found = messages.iter().map(|(envelope, content)| (envelope, String::from_utf8_lossy(content)));
+        // several contents end alike: theirs is the message with the least before it
+        let ending = messages.iter().filter(|(_, got)| got.ends_with(content));
+        let found = ending.min_by_key(|(_, got)| got.len()).expect("content came through");
         let (envelope, text) =
             found.into_iter().find(|(_, text)| text.contains(&field)).expect("a bounce for each");
         assert!(
