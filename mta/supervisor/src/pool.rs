@@ -111,10 +111,6 @@ impl Pool {
         }
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Whether another agent may be started now.
     pub fn may_start(&self, now: Instant) -> bool {
         self.agents.len() < self.limits.agents_max && self.throttled_until.is_none_or(|until| now >= until)
