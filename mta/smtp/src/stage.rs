@@ -14,6 +14,12 @@ pub enum Stage {
     Banner,
     /// EHLO, or HELO after it.
     Ehlo,
+    /// STARTTLS, RFC 3207, until its 220.
+    StartTls,
+    /// The TLS handshake, RFC 8446 §2.
+    Handshake,
+    /// AUTH, RFC 4954, until its last reply.
+    Auth,
     /// MAIL.
     Mail,
     /// RCPT.
@@ -34,10 +40,13 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of a session.
-    pub const ALL: [Stage; 11] = [
+    pub const ALL: [Stage; 14] = [
         Stage::Connect,
         Stage::Banner,
         Stage::Ehlo,
+        Stage::StartTls,
+        Stage::Handshake,
+        Stage::Auth,
         Stage::Mail,
         Stage::Rcpt,
         Stage::Data,
@@ -54,6 +63,9 @@ impl Stage {
             Stage::Connect => "connect",
             Stage::Banner => "banner",
             Stage::Ehlo => "ehlo",
+            Stage::StartTls => "starttls",
+            Stage::Handshake => "handshake",
+            Stage::Auth => "auth",
             Stage::Mail => "mail",
             Stage::Rcpt => "rcpt",
             Stage::Data => "data",
