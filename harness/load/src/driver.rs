@@ -6,7 +6,7 @@ use crate::message::{Template, check_run_name};
 use crate::progress::{Display, Progress};
 use crate::report::Report;
 use crate::run::{Run, Scratch};
-use crate::schedule::Schedule;
+use crate::schedule::{Model, Plan, Schedule, Shard, Stop};
 use crate::slot::slot;
 use crate::source::Sources;
 use crate::statistics::Statistics;
@@ -141,6 +141,12 @@ fn shared(options: &Options) -> Result<Run, Error> {
         .map_err(|problem| bad("--size", problem))?;
     let per_connection = Some(options.messages_per_connection).filter(|&limit| limit > 0);
     let reconnections = per_connection.map_or(0, |limit| options.messages.div_ceil(limit));
+    let plan = Plan {
+        model: Model::Closed,
+        stop: Stop { after: Some(options.messages), at: None },
+        warm_up: Duration::ZERO,
+        shard: Shard::WHOLE,
+    };
     Ok(Run {
         transaction: Transaction {
             reverse_path,
@@ -157,7 +163,7 @@ fn shared(options: &Options) -> Result<Run, Error> {
         connect_timeout: options.timeout.unwrap_or(CONNECT_TIMEOUT),
         messages_per_connection: per_connection,
         sources: Sources::new(options.target, reconnections.max(options.connections.into())),
-        schedule: RefCell::new(Schedule::closed_loop(options.messages)),
+        schedule: RefCell::new(Schedule::new(&plan, Instant::now())),
         statistics: RefCell::new(Statistics::default()),
         clock: RefCell::new(Clock::start()),
         scratch: RefCell::new(Scratch::default()),

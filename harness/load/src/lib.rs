@@ -12,6 +12,7 @@
 //! | `backoff` | patience with a server that turns us away |
 //! | [`statistics`], [`report`] | what happened, counted and told |
 //! | [`progress`] | what is seen meanwhile |
+//! | [`distribution`] | quantities that differ from message to message |
 //! | `run`, `clock`, `descriptors` | what connections share; clocks; room for sockets |
 
 mod backoff;
@@ -19,6 +20,7 @@ mod clock;
 mod connection;
 mod deadline;
 mod descriptors;
+pub mod distribution;
 pub mod driver;
 pub mod message;
 pub mod progress;

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::message::Template;
-use crate::schedule::{Claim, Schedule};
+use crate::schedule::{Claim, Next, Schedule};
 use crate::source::Sources;
 use crate::statistics::Statistics;
 use smtp::client::Transaction;
@@ -48,12 +48,15 @@ pub struct Output {
 impl Run {
     /// The next message for a connection that is free, if any is left.
     pub fn claim(&self) -> Option<Claim> {
-        self.schedule.borrow_mut().claim(Instant::now())
+        match self.schedule.borrow_mut().claim(Instant::now()) {
+            Next::Start(claim) => Some(claim),
+            Next::Wait(_) | Next::End => None,
+        }
     }
 
     /// Starts no more messages, because of `reason`; the first reason stays.
     pub fn stop(&self, reason: impl Into<String>) {
-        self.schedule.borrow_mut().stop();
+        self.schedule.borrow_mut().stop(Instant::now());
         self.stopped.borrow_mut().get_or_insert_with(|| reason.into());
     }
 
