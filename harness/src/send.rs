@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use load::message::random_run_name;
 use load::progress::Display;
 use load::report::Report;
+use load::schedule::Model;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -14,17 +15,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+mod pace;
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The server, as 127.0.0.1:2525, [::1]:2525 or localhost:2525; loopback addresses only
     #[arg(value_name = "ADDR:PORT", value_parser = parse_target)]
     target: SocketAddr,
-    /// Connections kept busy at a time
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    connections: u32,
-    /// Messages in all
-    #[arg(long, value_name = "M", default_value_t = 1)]
-    messages: u64,
+    /// Connections kept busy at a time [default: 1]; in the open loop the most that are opened [default: 100]
+    #[arg(long, value_name = "N")]
+    connections: Option<u32>,
+    #[command(flatten)]
+    pace: pace::Args,
     /// Size of each message as it is sent, such as 4KiB
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = settings::size::parse)]
     size: u64,
@@ -46,6 +48,12 @@ pub struct Args {
     /// Write the results as JSON to this file (-: standard output, instead of the table)
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    /// All chance follows from it: the same seed, the same load
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Call a run of the open loop invalid if the generator itself is later than this in one case of a hundred
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = settings::duration::parse)]
+    max_lag: Duration,
     /// No progress and no table
     #[arg(long)]
     quiet: bool,
@@ -63,7 +71,8 @@ enum Switch {
     Off,
 }
 
-/// Sends the load. Exit status: 0 all accepted; 1 some were not, or the results could not be written; 2 bad usage.
+/// Sends the load. Exit status: 0 all accepted; 1 some were not, the generator itself lagged, or the results could not be
+/// written; 2 bad usage.
 pub fn main(args: Args) -> ExitCode {
     if args.with_parent
         && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
@@ -75,17 +84,28 @@ pub fn main(args: Args) -> ExitCode {
         (false, true) => Display::Bar,
         (false, false) => Display::Lines,
     };
+    let plan = args.pace.plan(args.seed);
+    let connections = match plan.model {
+        Model::Closed { .. } => 1,
+        Model::Open { .. } => CONNECTIONS_OPEN,
+    };
     let options = load::Options {
         target: args.target,
-        connections: args.connections,
-        messages: args.messages,
-        messages_per_connection: args.messages_per_connection,
-        size_bytes: args.size,
-        from: args.from,
-        to: args.to,
-        run: args.run.unwrap_or_else(random_run_name),
-        pipelining: args.pipelining == Switch::On,
-        timeout: args.timeout,
+        plan,
+        connections: args.connections.unwrap_or(connections),
+        session: load::session::Options {
+            messages_per_connection: Some(args.messages_per_connection).filter(|&limit| limit > 0),
+            pipelining: args.pipelining == Switch::On,
+            timeout: args.timeout,
+        },
+        message: load::message::Options {
+            run: args.run.unwrap_or_else(random_run_name),
+            size_bytes: args.size,
+            from: args.from,
+            to: args.to,
+        },
+        seed: args.seed,
+        lag_max: args.max_lag,
         progress: display,
     };
     let on_stdout = args.json.as_deref() == Some(Path::new("-"));
@@ -95,7 +115,7 @@ pub fn main(args: Args) -> ExitCode {
         Some(Ok(file)) => Some(file),
         Some(Err(problem)) => return complain(2, &problem, None),
     };
-    let report = match load::run(options) {
+    let report = match load::run(&options) {
         Ok(report) => report,
         Err(error) => return complain(2, &error.to_string(), error.hint()),
     };
@@ -118,7 +138,7 @@ fn conclude(report: &Report) -> ExitCode {
             None,
         );
     }
-    match report.all_accepted() {
+    match report.all_accepted() && report.valid {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     }
@@ -161,3 +181,6 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
         timeout => Ok(timeout),
     }
 }
+
+/// Enough that a server which answers in a tenth of a second takes a thousand messages a second.
+const CONNECTIONS_OPEN: u32 = 100;

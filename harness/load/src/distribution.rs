@@ -139,6 +139,12 @@ impl Distribution {
     }
 }
 
+/// The chances of message `number` in a run of this seed: the same in whichever process it is sent.
+pub fn generator(seed: u64, number: u64) -> Rng {
+    // An odd factor spreads neighbours over all 64 bits.
+    Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
 /// One draw of the exponential distribution with mean 1.
 pub fn unit_exponential(random: &mut Rng) -> f64 {
     -(1.0 - random.f64()).ln()

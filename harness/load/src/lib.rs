@@ -5,30 +5,30 @@
 //!
 //! | module | for |
 //! |---|---|
-//! | [`message`] | what is sent |
+//! | [`message`] | what is sent, and to whom |
 //! | [`schedule`] | which message is next, and from when its latency counts |
-//! | [`driver`] | a whole run, from options to report |
-//! | `slot`, `connection`, `deadline`, `source` | one connection after another, its bytes, its timer, its address |
-//! | `backoff` | patience with a server that turns us away |
+//! | [`options`], [`driver`] | a whole run, from options to report |
+//! | `dispatch` | gives each message of the open loop to a connection when it is due |
+//! | [`session`] | one connection after another, its bytes, its timer, its address |
 //! | [`statistics`], [`report`] | what happened, counted and told |
 //! | [`progress`] | what is seen meanwhile |
 //! | [`distribution`] | quantities that differ from message to message |
-//! | `run`, `clock`, `descriptors` | what connections share; clocks; room for sockets |
+//! | `run`, `clock`, `timer`, `descriptors` | what connections share; clocks; waits; room for sockets |
 
-mod backoff;
 mod clock;
-mod connection;
-mod deadline;
 mod descriptors;
+mod dispatch;
 pub mod distribution;
 pub mod driver;
 pub mod message;
+pub mod options;
 pub mod progress;
 pub mod report;
 mod run;
 pub mod schedule;
-mod slot;
-mod source;
+pub mod session;
 pub mod statistics;
+mod timer;
 
-pub use driver::{Error, Options, run};
+pub use driver::run;
+pub use options::{Error, Options};

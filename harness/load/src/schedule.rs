@@ -12,6 +12,7 @@
 pub mod rate;
 pub mod stages;
 
+use crate::distribution::Distribution;
 use rate::{Arrivals, Course, Spacing};
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,9 @@ pub struct Plan {
 /// What decides when a message starts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Model {
-    /// The connections: each starts its next message as soon as the last one is over.
-    Closed,
+    /// The connections: each starts its next message when the last one is over, after a pause of so many nanoseconds
+    /// where there is one.
+    Closed { think: Option<Distribution> },
     /// The clock: messages are due at times of their own, whether or not the server keeps up.
     Open { course: Course, spacing: Spacing },
 }
@@ -85,8 +87,9 @@ pub struct Schedule {
     measured_from: Instant,
     messages: Option<u64>,
     shard: Shard,
-    /// Messages of this shard that were given out.
+    /// Messages of this shard that were given out, and those of them that are part of the warm-up.
     claimed: u64,
+    warm_up: u64,
     /// The open loop's due times of this shard: those given out are behind it.
     due: Option<Arrivals>,
     next_due: Option<Duration>,
@@ -100,17 +103,29 @@ struct Offered {
     arrivals: Arrivals,
     next: Option<Duration>,
     count: u64,
+    warm_up: u64,
+}
+
+/// How many messages were meant, and how many of them were begun; the warm-up stands apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages that were meant to have started.
+    pub offered: u64,
+    /// Messages that a connection took upon itself.
+    pub started: u64,
+    /// Messages of the warm-up that a connection took upon itself.
+    pub warm_up: u64,
 }
 
 impl Schedule {
     /// The messages of `plan` for a run that begins at `start`.
     pub fn new(plan: &Plan, start: Instant) -> Schedule {
         let arrivals = match &plan.model {
-            Model::Closed => None,
+            Model::Closed { .. } => None,
             Model::Open { course, spacing } => Some(Arrivals::new(course.clone(), *spacing, plan.shard)),
         };
         let course_length = match &plan.model {
-            Model::Closed => None,
+            Model::Closed { .. } => None,
             Model::Open { course, .. } => Some(course.length()),
         };
         let length = [plan.stop.at, course_length].into_iter().flatten().min();
@@ -121,9 +136,10 @@ impl Schedule {
             messages: plan.stop.after,
             shard: plan.shard,
             claimed: 0,
+            warm_up: 0,
             due: arrivals.clone(),
             next_due: None,
-            offered: arrivals.map(|arrivals| Offered { arrivals, next: None, count: 0 }),
+            offered: arrivals.map(|arrivals| Offered { arrivals, next: None, count: 0, warm_up: 0 }),
             stopped: None,
         };
         schedule.next_due = schedule.due.as_mut().and_then(Iterator::next);
@@ -154,8 +170,10 @@ impl Schedule {
             }
         };
         let number = self.number(self.claimed);
+        let measured = intended >= self.measured_from;
         self.claimed += 1;
-        Next::Start(Claim { number, intended, measured: intended >= self.measured_from })
+        self.warm_up += u64::from(!measured);
+        Next::Start(Claim { number, intended, measured })
     }
 
     /// No message is started from `now` on.
@@ -164,31 +182,36 @@ impl Schedule {
     }
 
     /// Whether no message is to be started at `now` or later.
-    pub fn is_finished(&self, now: Instant) -> bool {
+    fn is_finished(&self, now: Instant) -> bool {
+        let grace = if self.is_open() { GRACE } else { Duration::ZERO };
         self.stopped.is_some()
             || self.messages.is_some_and(|messages| self.number(self.claimed) > messages)
-            || self.end.is_some_and(|end| now >= end)
+            || self.end.is_some_and(|end| now >= end + grace)
     }
 
-    /// Messages given out so far.
-    pub fn claimed(&self) -> u64 {
-        self.claimed
-    }
-
-    /// Messages that were meant to have started by `now`, whether they did or not. Later calls must not go back in time.
-    pub fn offered(&mut self, now: Instant) -> u64 {
+    /// What was meant to have started by `now`, whether it did or not, and what did. Later calls must not go back in time.
+    pub fn tally(&mut self, now: Instant) -> Tally {
+        let started = self.claimed - self.warm_up;
         let messages = self.messages_of_shard();
         let until = [self.stopped, self.end].into_iter().flatten().fold(now, Instant::min);
-        let Some(offered) = &mut self.offered else { return self.claimed };
-        while offered.next.is_some_and(|next| {
-            let due = self.start + next;
-            due <= until && self.end.is_none_or(|end| due < end)
-        }) && messages.is_none_or(|messages| offered.count < messages)
+        let Some(offered) = &mut self.offered else {
+            return Tally { offered: started, started, warm_up: self.warm_up };
+        };
+        while let Some(next) = offered.next.map(|next| self.start + next)
+            && next <= until
+            && self.end.is_none_or(|end| next < end)
+            && messages.is_none_or(|messages| offered.count < messages)
         {
             offered.count += 1;
+            offered.warm_up += u64::from(next < self.measured_from);
             offered.next = offered.arrivals.next();
         }
-        offered.count
+        Tally { offered: offered.count - offered.warm_up, started, warm_up: self.warm_up }
+    }
+
+    /// Whether what happens at `now` is part of the statistics.
+    pub fn is_measured(&self, now: Instant) -> bool {
+        now >= self.measured_from
     }
 
     /// Messages that were asked for by number; none if the run ends by time alone.
@@ -212,6 +235,9 @@ impl Schedule {
         before * u64::from(self.shard.of) + u64::from(self.shard.index) + 1
     }
 }
+
+/// How long after the end a message that was due before it may still be started: it is not missed for being the last.
+const GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use rate::Piece;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn closed(stop: Stop) -> Plan {
-    Plan { model: Model::Closed, stop, warm_up: Duration::ZERO, shard: Shard::WHOLE }
+    Plan { model: Model::Closed { think: None }, stop, warm_up: Duration::ZERO, shard: Shard::WHOLE }
 }
 
 fn open(course: Course, spacing: Spacing, stop: Stop) -> Plan {
@@ -61,16 +61,16 @@ fn the_closed_loop_gives_each_number_once_at_the_time_of_asking() {
     for number in 1..=3 {
         let now = start + Duration::from_secs(number);
         assert_eq!(schedule.claim(now), Next::Start(Claim { number, intended: now, measured: true }));
-        assert_eq!(schedule.offered(now), number);
+        assert_eq!(schedule.tally(now).offered, number);
     }
-    assert_eq!((schedule.claim(start), schedule.claimed()), (Next::End, 3));
+    assert_eq!((schedule.claim(start), schedule.tally(start).started), (Next::End, 3));
     let mut timed = Schedule::new(&closed(at(Duration::from_secs(2))), start);
     assert!(matches!(timed.claim(start + Duration::from_millis(1999)), Next::Start(_)));
     assert_eq!(timed.claim(start + Duration::from_secs(2)), Next::End);
     let mut stopped = Schedule::new(&closed(after(3)), start);
     assert!(matches!(stopped.claim(start), Next::Start(_)));
     stopped.stop(start);
-    assert_eq!((stopped.claim(start), stopped.claimed()), (Next::End, 1));
+    assert_eq!((stopped.claim(start), stopped.tally(start).started), (Next::End, 1));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn due_times_do_not_wait_for_the_server() {
         assert_eq!(claim.number, number + 1);
     }
     assert!(matches!(schedule.claim(late), Next::Wait(_)));
-    assert_eq!((schedule.claimed(), schedule.offered(late)), (101, 101));
+    assert_eq!(schedule.tally(late), Tally { offered: 101, started: 101, warm_up: 0 });
 }
 
 #[test]
@@ -107,15 +107,19 @@ fn what_was_due_and_never_started_is_missed() {
     let mut schedule =
         Schedule::new(&open(Course::constant(10.0), Spacing::Even, at(Duration::from_secs(5))), start);
     assert!(matches!(schedule.claim(start), Next::Start(_)));
-    assert_eq!((schedule.offered(seconds(2)), schedule.claimed()), (21, 1));
-    assert_eq!(schedule.claim(seconds(6)), Next::End, "nothing starts after the end");
-    assert_eq!(schedule.offered(seconds(6)), 50);
+    assert_eq!(schedule.tally(seconds(2)), Tally { offered: 21, started: 1, warm_up: 0 });
+    assert!(
+        matches!(schedule.claim(start + Duration::from_millis(5900)), Next::Start(_)),
+        "late, but due before"
+    );
+    assert_eq!(schedule.claim(seconds(6)), Next::End, "nothing starts long after the end");
+    assert_eq!(schedule.tally(seconds(6)).offered, 50);
     // Stopped early: what would have come due later was never offered.
     let mut schedule = Schedule::new(&open(Course::constant(10.0), Spacing::Even, after(1000)), start);
     schedule.stop(seconds(3));
-    assert_eq!((schedule.offered(seconds(9)), schedule.claim(seconds(9))), (31, Next::End));
+    assert_eq!((schedule.tally(seconds(9)).offered, schedule.claim(seconds(9))), (31, Next::End));
     let mut few = Schedule::new(&open(Course::constant(10.0), Spacing::Even, after(7)), start);
-    assert_eq!(few.offered(seconds(100)), 7);
+    assert_eq!(few.tally(seconds(100)).offered, 7);
 }
 
 #[test]
@@ -218,6 +222,13 @@ fn the_warm_up_is_marked_by_intended_time() {
         warm_up: Duration::from_secs(1),
         ..open(Course::constant(10.0), Spacing::Even, at(Duration::from_secs(3)))
     };
-    let measured: Vec<bool> = all(&plan, Instant::now()).iter().map(|claim| claim.measured).collect();
+    let start = Instant::now();
+    let measured: Vec<bool> = all(&plan, start).iter().map(|claim| claim.measured).collect();
     assert_eq!(measured, [[false; 10], [true; 10], [true; 10]].concat());
+    let mut schedule = Schedule::new(&plan, start);
+    let soon = start + Duration::from_millis(1500);
+    for _ in 0..12 {
+        assert!(matches!(schedule.claim(soon), Next::Start(_)));
+    }
+    assert_eq!(schedule.tally(soon), Tally { offered: 6, started: 2, warm_up: 10 });
 }

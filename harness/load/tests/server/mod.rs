@@ -1,10 +1,45 @@
 //! A server of the tests' own: threads, lines and literal replies, with no code shared with what is tested.
 
+use load::progress::Display;
+use load::schedule::{Model, Plan, Shard, Stop};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+/// A closed loop of one message on one connection.
+#[allow(dead_code, reason = "each test file is a program of its own and uses a part")]
+pub fn options(target: SocketAddr) -> load::Options {
+    load::Options {
+        target,
+        plan: messages(1),
+        connections: 1,
+        session: load::session::Options {
+            timeout: Some(Duration::from_secs(10)),
+            ..load::session::Options::default()
+        },
+        message: load::message::Options {
+            run: "run-1".to_owned(),
+            size_bytes: 1000,
+            from: "from@one.test".to_owned(),
+            to: vec!["to@two.test".to_owned()],
+        },
+        seed: 1,
+        lag_max: Duration::from_secs(10),
+        progress: Display::Nothing,
+    }
+}
+
+/// A closed loop of so many messages.
+pub fn messages(messages: u64) -> Plan {
+    Plan {
+        model: Model::Closed { think: None },
+        stop: Stop { after: Some(messages), at: None },
+        warm_up: Duration::ZERO,
+        shard: Shard::WHOLE,
+    }
+}
 
 /// What happened on one connection.
 #[derive(Clone, Debug, Default)]

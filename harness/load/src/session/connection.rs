@@ -3,13 +3,15 @@
 //! What a reply means is the session's to know, and what to do next the slot's. While a connection waits it holds no
 //! buffers: it reads into and writes from the run's scratch, and keeps only what the socket would not take.
 
-use crate::deadline::Deadline;
+use super::deadline::Deadline;
 use crate::run::{Output, Run, Scratch};
 use crate::schedule::Claim;
-use smtp::client::{Cause, Event, Outcome, Session};
+use crate::statistics::outcome::Ending;
+use smtp::Stage;
+use smtp::client::{Cause, Event, HopStatus, Outcome, Session};
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -25,8 +27,10 @@ pub struct Connection<'a> {
     unread: Vec<u8>,
     /// To be written, and not yet taken by the socket.
     unsent: Vec<u8>,
-    /// The message under way.
+    /// The message under way, or the last one.
     claim: Option<Claim>,
+    /// When the server last answered.
+    answered: Instant,
     /// How much of the body was given to the session, while the message is being sent.
     body_sent: Option<usize>,
     /// Nothing more can be written; what the server said before may still be there to be read.
@@ -49,7 +53,8 @@ enum Signal {
 impl<'a> Connection<'a> {
     /// A session on a connection that was just established.
     pub fn new(run: &'a Run, deadline: &'a mut Deadline, stream: TcpStream) -> Connection<'a> {
-        let session = Session::new(run.client.clone(), Instant::now());
+        let now = Instant::now();
+        let session = Session::new(run.client.clone(), now);
         Connection {
             run,
             deadline,
@@ -58,6 +63,7 @@ impl<'a> Connection<'a> {
             unread: Vec::new(),
             unsent: Vec::new(),
             claim: None,
+            answered: now,
             body_sent: None,
             write_failed: false,
         }
@@ -67,20 +73,47 @@ impl<'a> Connection<'a> {
     pub async fn ready(&mut self) -> Result<(), Cause> {
         match self.signal(Wait::Ready).await {
             Signal::Ready => Ok(()),
-            Signal::Closed(cause) => Err(cause),
+            Signal::Closed(cause) => {
+                if let (None, Some(stage)) = (self.claim, unanswered(&cause)) {
+                    self.note_failure(stage);
+                }
+                Err(cause)
+            }
             Signal::Done(_) => unreachable!("no transaction was begun"),
         }
     }
 
     /// Sends one message and waits for its end.
-    pub async fn send(&mut self, claim: Claim) -> Outcome {
+    pub async fn send(&mut self, claim: Claim, began: Instant) -> Outcome {
         self.claim = Some(claim);
+        self.answered = began;
         let transaction = self.run.transaction.clone();
-        self.write(|session, out| session.begin(transaction, Instant::now(), out));
+        self.write(|session, out| session.begin(transaction, began, out));
         match self.signal(Wait::End).await {
-            Signal::Done(outcome) => outcome,
+            Signal::Done(outcome) => {
+                let unanswered = outcome.recipients.iter().find(|status| status.code.is_none());
+                if let Some(status) = unanswered.filter(|_| outcome.hop == HopStatus::Throttle) {
+                    self.note_failure(status.stage);
+                }
+                outcome
+            }
             Signal::Closed(_) | Signal::Ready => unreachable!("a transaction ends before its session does"),
         }
+    }
+
+    /// Waits for `other` between two messages; fails if the session ends before.
+    pub async fn rest<T>(&mut self, other: impl Future<Output = T>) -> Result<T, Cause> {
+        let mut other = pin!(other);
+        poll_fn(|context| {
+            if let Poll::Ready(signal) = self.poll(context, Wait::End) {
+                return match signal {
+                    Signal::Closed(cause) => Poll::Ready(Err(cause)),
+                    Signal::Ready | Signal::Done(_) => unreachable!("no transaction is under way"),
+                };
+            }
+            other.as_mut().poll(context).map(Ok)
+        })
+        .await
     }
 
     /// Says goodbye and waits for the answer: the side that closes first keeps the port for a minute, and a server that
@@ -152,7 +185,10 @@ impl<'a> Connection<'a> {
             match event {
                 None => break (wait == Wait::Ready && self.session.is_idle()).then_some(Signal::Ready),
                 Some(Event::Reply { stage, code, elapsed }) => {
-                    self.run.statistics.borrow_mut().reply(stage, code, elapsed)
+                    self.answered = now;
+                    if self.is_measured(now) {
+                        self.run.statistics.borrow_mut().reply(stage, code, elapsed);
+                    }
                 }
                 Some(Event::SendBody) => self.start_body(now, output),
                 Some(Event::Done(outcome)) => break Some(Signal::Done(outcome)),
@@ -165,6 +201,20 @@ impl<'a> Connection<'a> {
         self.unread.extend_from_slice(&input[taken..]);
         self.flush(&mut output.bytes);
         signal
+    }
+
+    /// Replies belong to the message under way; those before the first belong to the time at which they come.
+    fn is_measured(&self, now: Instant) -> bool {
+        self.claim.map_or_else(|| self.run.schedule.borrow().is_measured(now), |claim| claim.measured)
+    }
+
+    /// A stage that ended without a reply took as long as we waited for one.
+    fn note_failure(&self, stage: Stage) {
+        let now = Instant::now();
+        if self.is_measured(now) {
+            let waited = now.saturating_duration_since(self.answered);
+            self.run.statistics.borrow_mut().stage(stage, Ending::Failed, waited);
+        }
     }
 
     fn start_body(&mut self, now: Instant, output: &mut Output) {
@@ -228,6 +278,17 @@ impl<'a> Connection<'a> {
                 Err(_) => self.write_failed = true,
             }
         }
+    }
+}
+
+/// The stage whose reply never came.
+fn unanswered(cause: &Cause) -> Option<Stage> {
+    match cause {
+        Cause::PeerClosed { stage } | Cause::Timeout { stage } | Cause::Protocol { stage, .. } => {
+            Some(*stage)
+        }
+        Cause::LostAfterFinalDot => Some(Stage::Dot),
+        Cause::Quit | Cause::Refused { .. } | Cause::Abandoned { .. } => None,
     }
 }
 

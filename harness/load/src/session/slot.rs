@@ -1,27 +1,33 @@
 //! One of the run's connections, for as long as the run lasts: connects, sends, says goodbye, connects again.
 //!
 //! A slot never ends because of an error: a message that could not be put to the server is kept for the next connection,
-//! and only the run as a whole is given up. So the number of connections stays what was asked for.
+//! and only the run as a whole is given up. So the number of connections stays what was asked for. In the open loop a slot
+//! without a connection ends when nothing is due, and another one begins when it is needed.
 
-use crate::backoff::{Backoff, FAILURES_MAX, Verdict};
-use crate::connection::Connection;
-use crate::deadline::Deadline;
+use super::backoff::{Backoff, FAILURES_MAX, Verdict};
+use super::connection::Connection;
+use super::deadline::Deadline;
+use crate::dispatch::Order;
 use crate::run::Run;
-use crate::schedule::Claim;
+use crate::schedule::{Claim, Next};
+use crate::statistics::Times;
+use crate::statistics::outcome::Ending;
 use smtp::client::{Cause, Disposition, HopStatus, Outcome};
 use smtp::{ReplyCode, Stage};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
-/// Sends messages until none are left or the run is stopped.
-pub async fn slot(run: Rc<Run>) {
+/// Sends messages, `held` first, until there is none to be sent just now or the run is stopped.
+pub async fn slot(run: Rc<Run>, mut held: Option<Claim>) {
     let mut deadline = Deadline::new();
     let mut backoff = Backoff::default();
-    let mut held = None;
-    while let Some(claim) = held.take().or_else(|| run.claim()) {
+    if let Some(claim) = &held {
+        run.started(claim);
+    }
+    while let Some(claim) = held.take().or_else(|| run.claim_now()) {
         let mut visit = Visit { claim: Some(claim), answered: 0 };
         let end = visit.run(&run, &mut deadline).await;
         if visit.answered > 0 {
@@ -72,24 +78,74 @@ impl Visit {
                 return self.closed(run, cause);
             }
             // Nothing new is started after a stop, not even what this slot holds already.
-            let claim = self.claim.take().filter(|_| !run.is_stopped()).or_else(|| run.claim());
-            let Some(claim) = claim else { break };
-            run.statistics.borrow_mut().in_flight += 1;
-            let outcome = connection.send(claim).await;
-            let statistics = &mut *run.statistics.borrow_mut();
-            statistics.in_flight -= 1;
-            statistics.message_ended(&outcome, claim.intended, Instant::now());
-            if outcome.hop == HopStatus::Throttle {
-                return End::TurnedAway(first_failure(&outcome));
+            let claim = match self.claim.take().filter(|_| !run.is_stopped()) {
+                Some(claim) => claim,
+                None => match self.next(run, &mut connection).await {
+                    Ok(Some(claim)) => claim,
+                    Ok(None) => break,
+                    Err(cause) => return self.closed(run, cause),
+                },
+            };
+            if let Some(reason) = self.send(run, &mut connection, claim).await {
+                return End::TurnedAway(reason);
             }
-            self.answered += 1;
-            run.answered.set(run.answered.get() + 1);
             if run.messages_per_connection == Some(self.answered) {
                 break;
+            }
+            if let Some(pause) = run.think(claim.number)
+                && let Err(cause) = connection.rest(run.timer.sleep_until(Instant::now() + pause)).await
+            {
+                return self.closed(run, cause);
             }
         }
         connection.quit().await;
         End::Over
+    }
+
+    /// The next message for this connection, once one is due; none when no more are to be started.
+    async fn next(&mut self, run: &Run, connection: &mut Connection<'_>) -> Result<Option<Claim>, Cause> {
+        let (claim, closed) = match run.claim() {
+            Next::Start(claim) => (Some(claim), None),
+            Next::End => (None, None),
+            Next::Wait(_) => {
+                let place = run.idle.sit();
+                let (order, closed) = match connection.rest(place.order()).await {
+                    Ok(order) => (Some(order), None),
+                    Err(cause) => (place.given(), Some(cause)),
+                };
+                match order {
+                    Some(Order::Start(claim)) => (Some(claim), closed),
+                    Some(Order::Leave) | None => (None, closed),
+                }
+            }
+        };
+        if let Some(claim) = &claim {
+            run.started(claim);
+        }
+        match closed {
+            None => Ok(claim),
+            Some(cause) => {
+                // The message is for the next connection.
+                self.claim = claim;
+                Err(cause)
+            }
+        }
+    }
+
+    /// Sends one message; a reason if the server does not want us any more.
+    async fn send(&mut self, run: &Run, connection: &mut Connection<'_>, claim: Claim) -> Option<String> {
+        let began = Instant::now();
+        let under_way = run.begin(claim);
+        let outcome = connection.send(claim, began).await;
+        under_way.end();
+        let times = Times { intended: claim.intended, began, ended: Instant::now() };
+        run.statistics.borrow_mut().message_ended(&claim, &outcome, times);
+        if outcome.hop == HopStatus::Throttle {
+            return Some(first_failure(&outcome));
+        }
+        self.answered += 1;
+        run.answered.set(run.answered.get() + 1);
+        None
     }
 
     /// The session ended between two messages, or before the first.
@@ -116,14 +172,23 @@ async fn connect(run: &Run, deadline: &mut Deadline) -> Result<TcpStream, String
     .await;
     match connected {
         Some(Ok(stream)) => {
-            let statistics = &mut *run.statistics.borrow_mut();
-            statistics.connections_opened += 1;
-            statistics.stage(Stage::Connect, started.elapsed());
+            let measured = run.schedule.borrow().is_measured(started);
+            run.statistics.borrow_mut().connected(measured, started.elapsed());
             Ok(stream)
         }
-        Some(Err(error)) => Err(error.kind().to_string()),
-        None => Err(format!("no answer within {}", settings::duration::format(run.connect_timeout))),
+        Some(Err(error)) => {
+            connect_failed(run, started.elapsed());
+            Err(error.kind().to_string())
+        }
+        None => {
+            connect_failed(run, started.elapsed());
+            Err(format!("no answer within {}", settings::duration::format(run.connect_timeout)))
+        }
     }
+}
+
+fn connect_failed(run: &Run, elapsed: Duration) {
+    run.statistics.borrow_mut().stage(Stage::Connect, Ending::Failed, elapsed);
 }
 
 fn describe(cause: &Cause) -> (Stage, Option<ReplyCode>, String) {

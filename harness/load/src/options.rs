@@ -1,0 +1,79 @@
+//! What a run is told, and why it can't start.
+//!
+//! Each part takes a small struct of its own; what concerns the whole stands here.
+
+use crate::progress::Display;
+use crate::schedule::Plan;
+use crate::{message, session};
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::{fmt, io};
+
+/// What to send where, when and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The server; a loopback address.
+    pub target: SocketAddr,
+    /// When messages start, and how many.
+    pub plan: Plan,
+    /// Connections at a time: in the closed loop so many, in the open loop at most so many.
+    pub connections: u32,
+    pub session: session::Options,
+    pub message: message::Options,
+    /// All chance follows from it.
+    pub seed: u64,
+    /// The run is invalid if the generator's own lag is longer in more than a hundredth of the cases.
+    pub lag_max: Duration,
+    /// How the run is shown while it lasts.
+    pub progress: Display,
+}
+
+/// Why a run could not start.
+#[derive(Debug)]
+pub enum Error {
+    /// The target is another host.
+    NotLoopback(SocketAddr),
+    /// An option has a value that can't be.
+    Option { name: &'static str, problem: String },
+    /// This process may not open as many descriptors.
+    Descriptors { connections: u32, limit: u64 },
+    /// The runtime or a signal handler could not be made.
+    Runtime(io::Error),
+}
+
+impl Error {
+    /// An option's value that can't be, and why.
+    pub fn option(name: &'static str, problem: impl Into<String>) -> Error {
+        Error::Option { name, problem: problem.into() }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Error::Descriptors { .. } => {
+                Some("raise the hard limit (ulimit -Hn) or ask for fewer connections")
+            }
+            Error::NotLoopback(_) | Error::Option { .. } | Error::Runtime(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotLoopback(target) => {
+                write!(f, "refusing to load {target}: only loopback addresses (127.0.0.0/8, ::1) are allowed")
+            }
+            Error::Option { name, problem } => write!(f, "{name}: {problem}"),
+            Error::Descriptors { connections, limit } => {
+                write!(
+                    f,
+                    "{connections} connections need more than the {limit} descriptors this process may open"
+                )
+            }
+            Error::Runtime(error) => write!(f, "starting the load: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
