@@ -5,7 +5,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use smtp::client::{self, Options, Transaction};
 use smtp::reply::ReplyParser;
-use smtp::server::{self, Extensions, Limits};
+use smtp::server;
 use smtp::stuff::{Chunk, DotStuffer, DotUnstuffer};
 use smtp::{ForwardPath, ReversePath, command};
 use std::hint::black_box;
@@ -103,11 +103,7 @@ impl Pair {
         let options = Options { pipelining, ..Options::new("client.example") };
         Pair {
             client: client::Session::new(Arc::new(options), now),
-            server: server::Session::new(
-                Arc::from("mx.example"),
-                Arc::new(Limits::default()),
-                Extensions::default(),
-            ),
+            server: server::Session::new(Arc::new(server::Options::new("mx.example"))),
             to_client: Vec::new(),
             to_server: Vec::new(),
             transaction: Transaction {

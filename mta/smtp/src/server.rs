@@ -5,10 +5,11 @@
 
 mod answer;
 mod event;
-mod limits;
+mod hello;
+mod options;
 mod refusal;
 mod session;
 
 pub use event::Event;
-pub use limits::{Extensions, Limits};
+pub use options::{Extensions, Limits, Options};
 pub use session::Session;

@@ -4,7 +4,6 @@ use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
 use crate::reply::Reply;
 use crate::status::Severity;
-use std::io::Write;
 
 impl Session {
     /// Answers the pending event with its default reply, and does what it says. Without one, does nothing.
@@ -38,7 +37,7 @@ impl Session {
             return;
         }
         // RFC 2034 §4: all replies carry one except the greeting and those to EHLO and HELO
-        let carries = self.extensions.enhanced_status_codes
+        let carries = self.options.extensions.enhanced_status_codes
             && !matches!(self.pending, Some(Pending::Connect | Pending::Hello { .. }));
         reply.write_with(reply.enhanced.filter(|_| carries), out);
         if let Some(pending) = self.pending.take() {
@@ -79,55 +78,9 @@ impl Session {
         }
     }
 
-    /// RFC 5321 §4.2, §4.3.1: the host name comes first.
-    fn write_greeting(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"220 ");
-        out.extend_from_slice(self.name.as_bytes());
-        out.extend_from_slice(b" ESMTP\r\n");
-    }
-
-    /// RFC 5321 §4.1.1.1.
-    fn write_hello(&self, extended: bool, out: &mut Vec<u8>) {
-        out.extend_from_slice(if extended { b"250-" } else { b"250 " });
-        out.extend_from_slice(self.name.as_bytes());
-        out.extend_from_slice(b"\r\n");
-        if !extended {
-            return;
-        }
-        let mut last_line = out.len() - self.name.len() - 6;
-        let mut keyword = |out: &mut Vec<u8>, line: &[u8]| {
-            last_line = out.len();
-            out.extend_from_slice(b"250-");
-            out.extend_from_slice(line);
-            out.extend_from_slice(b"\r\n");
-        };
-        if self.extensions.pipelining {
-            keyword(out, b"PIPELINING");
-        }
-        if self.extensions.size {
-            match self.limits.max_message_bytes {
-                Some(limit) => {
-                    let mut line = [0; SIZE_BYTES];
-                    let mut free = &mut line[..];
-                    write!(free, "SIZE {limit}").expect("the room is for the largest number");
-                    let used = SIZE_BYTES - free.len();
-                    keyword(out, &line[..used]);
-                }
-                None => keyword(out, b"SIZE"),
-            }
-        }
-        if self.extensions.eight_bit_mime {
-            keyword(out, b"8BITMIME");
-        }
-        if self.extensions.enhanced_status_codes {
-            keyword(out, b"ENHANCEDSTATUSCODES");
-        }
-        out[last_line + 3] = b' ';
-    }
-
     /// Writes a line whose enhanced status stands at a fixed place, which is left out where none were offered.
     fn write(&self, line: &'static [u8], out: &mut Vec<u8>) {
-        if self.extensions.enhanced_status_codes {
+        if self.options.extensions.enhanced_status_codes {
             out.extend_from_slice(line);
         } else {
             out.extend_from_slice(&line[..CODE_BYTES]);
@@ -140,5 +93,3 @@ impl Session {
 const CODE_BYTES: usize = 4;
 /// `2.0.0 `
 const ENHANCED_BYTES: usize = 6;
-/// `SIZE 18446744073709551615`
-const SIZE_BYTES: usize = 25;

@@ -6,7 +6,7 @@
 //! EHLO, RSET and the end of data lead back to Ready, a refused greeting to Refused, QUIT and 421 to Closed.
 
 use super::refusal::Refusal;
-use super::{Event, Extensions, Limits};
+use super::{Event, Options};
 use crate::command::{self, BodyType, Command};
 use crate::stage::Stage;
 use crate::stuff::{Chunk, DotUnstuffer};
@@ -17,9 +17,7 @@ use std::sync::Arc;
 /// One connection from a client, seen from the taking side.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) name: Arc<str>,
-    pub(super) limits: Arc<Limits>,
-    pub(super) extensions: Extensions,
+    pub(super) options: Arc<Options>,
     pub(super) state: State,
     pub(super) pending: Option<Pending>,
     /// The line under way is over the limit and its rest is thrown away.
@@ -74,12 +72,10 @@ enum Line<'a> {
 }
 
 impl Session {
-    /// A connection that was just accepted; `name` is our host name.
-    pub fn new(name: Arc<str>, limits: Arc<Limits>, extensions: Extensions) -> Session {
+    /// A connection that was just accepted.
+    pub fn new(options: Arc<Options>) -> Session {
         Session {
-            name,
-            limits,
-            extensions,
+            options,
             state: State::Start,
             pending: None,
             discarding: false,
@@ -168,7 +164,7 @@ impl Session {
     fn count_body<'a>(&mut self, content: &'a [u8]) -> &'a [u8] {
         let before = self.body_bytes;
         self.body_bytes = before.saturating_add(content.len() as u64);
-        match self.limits.max_message_bytes {
+        match self.options.limits.max_message_bytes {
             Some(limit) if self.body_bytes > limit => {
                 self.too_big = true;
                 let room = limit.saturating_sub(before);
@@ -200,11 +196,11 @@ impl Session {
     fn take_line<'a>(&mut self, input: &'a [u8]) -> (usize, Line<'a>) {
         let end = memchr_iter(b'\n', input).find(|&at| at > 0 && input[at - 1] == b'\r');
         match end {
-            Some(end) if mem::take(&mut self.discarding) || end + 1 > self.limits.max_line => {
+            Some(end) if mem::take(&mut self.discarding) || end + 1 > self.options.limits.max_line => {
                 (end + 1, Line::TooLong)
             }
             Some(end) => (end + 1, Line::Whole(&input[..end - 1])),
-            None if self.discarding || input.len() >= self.limits.max_line => {
+            None if self.discarding || input.len() >= self.options.limits.max_line => {
                 self.discarding = true;
                 let half_end = usize::from(input.last() == Some(&b'\r'));
                 (input.len() - half_end, Line::More)
@@ -232,7 +228,7 @@ impl Session {
             Command::Rcpt { .. } if self.state != State::Transaction => {
                 return Err(Refusal::Sequence(Stage::Rcpt));
             }
-            Command::Rcpt { .. } if self.recipients >= self.limits.max_recipients => {
+            Command::Rcpt { .. } if self.recipients >= self.options.limits.max_recipients => {
                 return Err(Refusal::TooManyRecipients);
             }
             Command::Rcpt { forward_path } => (Pending::Rcpt, Event::Rcpt { forward_path }),
@@ -253,10 +249,12 @@ impl Session {
     /// RFC 5321 §4.1.1.11: a parameter that was not offered is 555.
     fn check_parameters(&self, size: Option<u64>, body: Option<BodyType>) -> Result<(), Refusal> {
         let unknown = Refusal::Malformed(command::CommandError::UnknownParameter(Stage::Mail));
-        if (size.is_some() && !self.extensions.size) || (body.is_some() && !self.extensions.eight_bit_mime) {
+        if (size.is_some() && !self.options.extensions.size)
+            || (body.is_some() && !self.options.extensions.eight_bit_mime)
+        {
             return Err(unknown);
         }
-        match (size, self.limits.max_message_bytes) {
+        match (size, self.options.limits.max_message_bytes) {
             (Some(size), Some(limit)) if size > limit => Err(Refusal::TooBig), // RFC 1870 §6.1
             _ => Ok(()),
         }
@@ -267,6 +265,10 @@ impl Session {
             return refusal;
         }
         self.errors = self.errors.saturating_add(1);
-        if self.errors > self.limits.max_errors { Refusal::TooManyErrors(refusal.stage()) } else { refusal }
+        if self.errors > self.options.limits.max_errors {
+            Refusal::TooManyErrors(refusal.stage())
+        } else {
+            refusal
+        }
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use smtp::client::{self, Options, Transaction};
 use smtp::reply::{MAX_REPLY_BYTES, MAX_REPLY_LINE, ReplyParser};
-use smtp::server::{self, Event, Extensions, Limits};
+use smtp::server::{self, Event, Limits};
 use smtp::stuff::{Chunk, DotStuffer, DotUnstuffer};
 use smtp::{EnhancedStatus, ForwardPath, Mailbox, Reply, ReversePath, command};
 use std::sync::Arc;
@@ -214,7 +214,8 @@ proptest! {
         verdicts in prop::collection::vec(0u8..4, 1..20),
     ) {
         let limits = Limits { max_message_bytes: Some(100), ..Limits::default() };
-        let mut session = server::Session::new(Arc::from("mx.test"), Arc::new(limits), Extensions::default());
+        let options = server::Options { limits, ..server::Options::new("mx.test") };
+        let mut session = server::Session::new(Arc::new(options));
         let mut verdicts = verdicts.iter().cycle();
         let (mut kept, mut out) = (Vec::new(), Vec::new());
         let (mut in_transaction, mut recipients) = (false, 0);

@@ -8,7 +8,7 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show};
-use smtp::server::{Event, Extensions, Limits, Session};
+use smtp::server::{Event, Extensions, Limits, Options, Session};
 use smtp::{EnhancedStatus, Reply, Stage};
 use std::sync::Arc;
 
@@ -71,14 +71,16 @@ impl Player {
             eight_bit_mime: on("8bitmime"),
             enhanced_status_codes: on("enhanced"),
         };
+        let max_line = limits.max_line;
+        let options = Options { limits, extensions, ..Options::new("mx.test") };
         // Answers are looked up when an event comes, so those for the greeting have to be known before it.
         let answers = script.steps.iter().map_while(|(_, step)| match step {
             Step::Other(line) => Some(line.strip_prefix("answer banner ")),
             _ => None,
         });
         Player {
-            max_line: limits.max_line,
-            session: Session::new(Arc::from("mx.test"), Arc::new(limits), extensions),
+            max_line,
+            session: Session::new(Arc::new(options)),
             cut,
             block: Vec::new(),
             input: Vec::new(),

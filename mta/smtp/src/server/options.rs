@@ -1,6 +1,32 @@
-//! What a server session is told once: its bounds, and what it offers.
+//! What a server session is told once: its name, its bounds, and what it offers. It must not know a session.
 
-/// Bounds of a session, shared by all that are alike.
+/// Settings of a session, shared by all that are alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Our host name, which greeting and reply to EHLO begin with.
+    pub name: String,
+    /// The bounds.
+    pub limits: Limits,
+    /// What EHLO lists and what is understood.
+    pub extensions: Extensions,
+    /// Further lines of the reply to EHLO, without code and CR LF. They are sent as they are, and change nothing
+    /// else: true or not is for who writes them.
+    pub extra_keywords: Vec<String>,
+}
+
+impl Options {
+    /// The default limits and extensions.
+    pub fn new(name: impl Into<String>) -> Options {
+        Options {
+            name: name.into(),
+            limits: Limits::default(),
+            extensions: Extensions::default(),
+            extra_keywords: Vec::new(),
+        }
+    }
+}
+
+/// Bounds of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a command line with its CR LF.
@@ -37,9 +63,21 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
 }
 
+impl Extensions {
+    /// Nothing at all, as a server of RFC 821.
+    pub const NONE: Extensions =
+        Extensions { pipelining: false, size: false, eight_bit_mime: false, enhanced_status_codes: false };
+}
+
 impl Default for Extensions {
     fn default() -> Extensions {
-        Extensions { pipelining: true, size: true, eight_bit_mime: true, enhanced_status_codes: true }
+        Extensions {
+            pipelining: true,
+            size: true,
+            eight_bit_mime: true,
+            enhanced_status_codes: true,
+            ..Extensions::NONE
+        }
     }
 }
 
