@@ -4,11 +4,14 @@
 //! sockets, spools or what a site's policy is.
 
 mod answer;
+mod content;
 mod event;
 mod hello;
 mod options;
 mod refusal;
+mod sequence;
 mod session;
+mod transaction;
 
 pub use event::Event;
 pub use options::{Extensions, Limits, Options};

@@ -12,7 +12,8 @@ impl Session {
         match pending {
             Pending::Connect => self.write_greeting(out),
             Pending::Hello { extended } => self.write_hello(extended, out),
-            Pending::Mail => self.write(b"250 2.1.0 Ok\r\n", out), // RFC 3463 §3.2: X.1.0
+            Pending::StartTls => self.write(b"220 2.0.0 Ready to start TLS\r\n", out), // RFC 3207 §4
+            Pending::Mail => self.write(b"250 2.1.0 Ok\r\n", out),                     // RFC 3463 §3.2: X.1.0
             Pending::Rcpt => self.write(b"250 2.1.5 Ok\r\n", out),
             // RFC 2034 §4: 3xx has no enhanced status
             Pending::Data => out.extend_from_slice(b"354 End data with <CR><LF>.<CR><LF>\r\n"),
@@ -23,10 +24,10 @@ impl Session {
             Pending::Quit => self.write(b"221 2.0.0 Bye\r\n", out),
             Pending::Invalid(refusal) => self.write(refusal.line(), out),
             // RFC 1870 §6.3: more than was declared, or nothing was
-            Pending::EndOfData if self.too_big => self.write(Refusal::TooBig.line(), out),
+            Pending::EndOfData if self.transaction.too_big => self.write(Refusal::TooBig.line(), out),
             Pending::EndOfData => self.write(b"250 2.0.0 Ok\r\n", out),
         }
-        self.answered(pending, pending != Pending::EndOfData || !self.too_big);
+        self.answered(pending, pending != Pending::EndOfData || !self.transaction.too_big);
     }
 
     /// Answers the pending event with `reply`; the event takes effect only if that is positive (2xx, for DATA
@@ -56,13 +57,15 @@ impl Session {
     fn answered(&mut self, pending: Pending, positive: bool) {
         match pending {
             Pending::Connect => self.state = if positive { State::Connected } else { State::Refused },
-            Pending::Hello { .. } if positive => {
+            Pending::Hello { extended } if positive => {
                 // RFC 5321 §4.1.4: EHLO in the middle of a session is also a RSET
                 self.reset_transaction();
                 self.state = State::Ready;
+                self.extended = extended;
             }
+            Pending::StartTls if positive => self.state = State::StartingTls,
             Pending::Mail if positive => self.state = State::Transaction,
-            Pending::Rcpt if positive => self.recipients += 1,
+            Pending::Rcpt if positive => self.transaction.recipients += 1,
             Pending::Data if positive => self.state = State::Body,
             Pending::Rset if positive => self.reset_transaction(),
             // RFC 5321 §4.1.1.4: the end of data ends the transaction, whether it was taken or not
@@ -73,7 +76,8 @@ impl Session {
                 }
             }
             Pending::Quit | Pending::Invalid(Refusal::TooManyErrors(_)) => self.state = State::Closed,
-            Pending::Hello { .. } | Pending::Mail | Pending::Rcpt | Pending::Data | Pending::Rset => {}
+            Pending::Hello { .. } | Pending::StartTls => {}
+            Pending::Mail | Pending::Rcpt | Pending::Data | Pending::Rset => {}
             Pending::Noop | Pending::Vrfy | Pending::Help | Pending::Invalid(_) => {}
         }
     }

@@ -10,6 +10,8 @@ pub enum Event<'a> {
     Connect,
     /// EHLO (`extended`) or HELO.
     Hello { name: &'a str, extended: bool },
+    /// STARTTLS. Once it is accepted see [`Session::is_starting_tls`](super::Session::is_starting_tls).
+    StartTls,
     /// MAIL with its parameters.
     Mail { reverse_path: ReversePath, size: Option<u64>, eight_bit: bool },
     /// RCPT.

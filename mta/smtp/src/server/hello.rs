@@ -38,6 +38,10 @@ impl Session {
         if offered.enhanced_status_codes {
             lines.push(b"ENHANCEDSTATUSCODES");
         }
+        // RFC 3207 §4.2: not listed under TLS
+        if offered.start_tls && !self.is_tls {
+            lines.push(b"STARTTLS");
+        }
         self.options.extra_keywords.iter().for_each(|line| lines.push(line.as_bytes()));
     }
 }

@@ -61,12 +61,19 @@ pub struct Extensions {
     pub eight_bit_mime: bool,
     /// ENHANCEDSTATUSCODES, RFC 2034: also decides whether replies carry them.
     pub enhanced_status_codes: bool,
+    /// STARTTLS, RFC 3207: listed while there is no TLS.
+    pub start_tls: bool,
 }
 
 impl Extensions {
     /// Nothing at all, as a server of RFC 821.
-    pub const NONE: Extensions =
-        Extensions { pipelining: false, size: false, eight_bit_mime: false, enhanced_status_codes: false };
+    pub const NONE: Extensions = Extensions {
+        pipelining: false,
+        size: false,
+        eight_bit_mime: false,
+        enhanced_status_codes: false,
+        start_tls: false,
+    };
 }
 
 impl Default for Extensions {

@@ -36,7 +36,7 @@ impl Refusal {
                 CommandError::ForwardPath => b"501 5.1.3 Bad recipient address syntax\r\n",
                 // RFC 5321 §4.1.1.11
                 CommandError::UnknownParameter(_) => b"555 5.5.4 Parameter not recognized\r\n",
-                CommandError::Parameter => b"501 5.5.4 Bad value of a parameter\r\n",
+                CommandError::Parameter(_) => b"501 5.5.4 Bad value of a parameter\r\n",
             },
             Refusal::LineTooLong => b"500 5.5.2 Line too long\r\n", // RFC 5321 §4.5.3.1.9
             Refusal::Sequence(_) => b"503 5.5.1 Bad sequence of commands\r\n", // RFC 5321 §4.1.4

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use smtp::client::{self, Options, Transaction};
+use smtp::command::{self, Grammar};
 use smtp::reply::{MAX_REPLY_BYTES, MAX_REPLY_LINE, ReplyParser};
 use smtp::server::{self, Event, Limits};
 use smtp::stuff::{Chunk, DotStuffer, DotUnstuffer};
-use smtp::{EnhancedStatus, ForwardPath, Mailbox, Reply, ReversePath, command};
+use smtp::{EnhancedStatus, ForwardPath, Mailbox, Reply, ReversePath};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -192,8 +193,8 @@ proptest! {
     fn no_bytes_make_a_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "[A-Za-z:<>@\\[\\]\" =.,\\\\\\-0-9]{0,80}") {
         let verbs = [&b""[..], b"MAIL FROM:", b"RCPT TO:", b"EHLO ", b"MAIL FROM:<a@b> "];
         for verb in verbs {
-            let _ = command::parse(&[verb, &bytes].concat());
-            let _ = command::parse(&[verb, text.as_bytes()].concat());
+            let _ = command::parse(&[verb, &bytes].concat(), Grammar::ALL);
+            let _ = command::parse(&[verb, text.as_bytes()].concat(), Grammar::ALL);
         }
         if let Ok(mailbox) = Mailbox::parse(&text) {
             prop_assert_eq!(format!("{}@{}", mailbox.local(), mailbox.domain()), mailbox.to_string());
