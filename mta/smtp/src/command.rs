@@ -17,6 +17,8 @@ pub enum Command<'a> {
     Helo(&'a str),
     /// STARTTLS.
     StartTls,
+    /// AUTH, its arguments as sent.
+    Auth { mechanism: &'a str, initial: Option<&'a str> },
     /// MAIL.
     Mail {
         reverse_path: ReversePath,
@@ -91,6 +93,8 @@ impl CommandError {
 pub struct Grammar {
     /// STARTTLS, RFC 3207 §4.
     pub start_tls: bool,
+    /// AUTH, RFC 4954 §4, and AUTH= of MAIL, §5.
+    pub auth: bool,
     /// SIZE= of MAIL, RFC 1870 §3.
     pub size: bool,
     /// BODY= of MAIL, RFC 6152 §2.
@@ -99,7 +103,7 @@ pub struct Grammar {
 
 impl Grammar {
     /// Everything at once.
-    pub const ALL: Grammar = Grammar { start_tls: true, size: true, eight_bit_mime: true };
+    pub const ALL: Grammar = Grammar { start_tls: true, auth: true, size: true, eight_bit_mime: true };
 }
 
 /// Parses one line without its CR LF. Any bytes may be given; the length is for the caller to bound.
@@ -125,6 +129,7 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
         Verb::Ehlo => hello_name(argument).map(Command::Ehlo),
         Verb::Helo => hello_name(argument).map(Command::Helo),
         Verb::StartTls => alone(Command::StartTls, Stage::StartTls), // RFC 3207 §4: no parameters
+        Verb::Auth => auth(argument),
         Verb::Mail => parameters::mail(argument, grammar),
         Verb::Rcpt => parameters::rcpt(argument),
         Verb::Data => alone(Command::Data, Stage::Data),
@@ -136,6 +141,15 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
         Verb::Vrfy if argument.is_empty() => Err(CommandError::Arguments(Stage::Noop)),
         Verb::Vrfy => Ok(Command::Vrfy),
         Verb::NotImplemented => Err(CommandError::NotImplemented),
+    }
+}
+
+/// RFC 4954 §4: a mechanism, and perhaps the first response.
+fn auth(argument: &str) -> Result<Command<'_>, CommandError> {
+    let mut words = argument.split(' ').filter(|word| !word.is_empty());
+    match (words.next(), words.next(), words.next()) {
+        (Some(mechanism), initial, None) => Ok(Command::Auth { mechanism, initial }),
+        _ => Err(CommandError::Arguments(Stage::Auth)),
     }
 }
 
@@ -183,6 +197,10 @@ mod tests {
             ("VRFY a", Ok(Command::Vrfy)),
             ("HELP", Ok(Command::Help)),
             ("starttls", Ok(Command::StartTls)),
+            ("AUTH PLAIN", Ok(Command::Auth { mechanism: "PLAIN", initial: None })),
+            ("auth x  = ", Ok(Command::Auth { mechanism: "x", initial: Some("=") })),
+            ("MAIL FROM:<a@b> AUTH=<> SIZE=1", mail_command("a@b", Some(1), None)),
+            ("MAIL FROM:<a@b> AUTH=e+3Dmc2@b", mail_command("a@b", None, None)),
             ("QUIT\t", Ok(Command::Quit)),
         ] {
             assert_eq!(parse(line.as_bytes(), Grammar::ALL), command, "{line:?}");
@@ -203,6 +221,10 @@ mod tests {
             ("EHLO a b", Arguments(Stage::Ehlo)),
             ("STARTTLS now", Arguments(Stage::StartTls)),
             ("STARTTLSX", Unknown),
+            ("AUTH", Arguments(Stage::Auth)),
+            ("AUTH PLAIN = =", Arguments(Stage::Auth)),
+            ("MAIL FROM:<a@b> AUTH=a+3db", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> AUTH=<> AUTH=<>", Parameter(Stage::Mail)),
             ("DATA now", Arguments(Stage::Data)),
             ("QUIT 1", Arguments(Stage::Quit)),
             ("VRFY", Arguments(Stage::Noop)),
@@ -237,6 +259,8 @@ mod tests {
         for (line, error) in [
             ("STARTTLS", NotImplemented),
             ("STARTTLS now", NotImplemented),
+            ("AUTH", NotImplemented),
+            ("MAIL FROM:<a@b> AUTH=<>", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> SIZE=x", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> BODY=7BIT", UnknownParameter(Stage::Mail)),
         ] {

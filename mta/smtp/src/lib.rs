@@ -16,7 +16,6 @@
 //! | [`client`] | the session of the side that sends mail |
 //! | [`server`] | the session of the side that takes mail |
 
-#[allow(dead_code, reason = "client and server each use one half")]
 mod base64;
 pub mod client;
 pub mod command;
@@ -26,6 +25,7 @@ pub mod server;
 pub mod stage;
 pub mod status;
 pub mod stuff;
+mod xtext;
 
 pub use path::{ForwardPath, Mailbox, PathError, ReversePath};
 pub use reply::{Reply, ReplyError};

@@ -4,6 +4,7 @@
 //! sockets, spools or what a site's policy is.
 
 mod answer;
+mod auth;
 mod content;
 mod event;
 mod hello;
@@ -13,6 +14,7 @@ mod sequence;
 mod session;
 mod transaction;
 
+pub use auth::{Credentials, Mechanism, Mechanisms};
 pub use event::Event;
 pub use options::{Extensions, Limits, Options};
 pub use session::Session;

@@ -3,19 +3,24 @@
 use super::{BodyType, Command, CommandError, Grammar};
 use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
+use crate::xtext;
 
 /// RFC 5321 §4.1.1.2.
 pub(super) fn mail(argument: &str, grammar: Grammar) -> Result<Command<'_>, CommandError> {
     let argument = strip_keyword(argument, "FROM:").ok_or(CommandError::Arguments(Stage::Mail))?;
     let (path, parameters) = split_path(argument).ok_or(CommandError::ReversePath)?;
     let reverse_path = ReversePath::parse(path).map_err(|_| CommandError::ReversePath)?;
-    let (mut size, mut body) = (None, None);
+    let (mut size, mut body, mut authorized) = (None, None, None);
     for (keyword, value) in split_parameters(parameters) {
         let is = |name: &str| keyword.eq_ignore_ascii_case(name);
         match value {
             Some(value) if grammar.size && is("SIZE") => once(&mut size, size_value(value), Stage::Mail)?,
             Some(value) if grammar.eight_bit_mime && is("BODY") => {
                 once(&mut body, body_value(value), Stage::Mail)?;
+            }
+            // RFC 4954 §5: understood, and not trusted
+            Some(value) if grammar.auth && is("AUTH") => {
+                once(&mut authorized, xtext::is_valid(value).then_some(()), Stage::Mail)?;
             }
             _ => return Err(CommandError::UnknownParameter(Stage::Mail)),
         }

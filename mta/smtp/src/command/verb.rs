@@ -8,6 +8,7 @@ pub(super) enum Verb {
     Ehlo,
     Helo,
     StartTls,
+    Auth,
     Mail,
     Rcpt,
     Data,
@@ -40,6 +41,7 @@ impl Verb {
             b"HELP" => Verb::Help,
             b"QUIT" => Verb::Quit,
             b"STARTTLS" => offered(Verb::StartTls, grammar.start_tls),
+            b"AUTH" => offered(Verb::Auth, grammar.auth),
             // RFC 5321 §4.1.1.7 and appendix F; RFC 5321 §4.2.4: known and not done is 502
             b"EXPN" | b"SEND" | b"SOML" | b"SAML" | b"TURN" => Verb::NotImplemented,
             _ => return None,
@@ -51,6 +53,7 @@ impl Verb {
         match self {
             Verb::Ehlo | Verb::Helo => Some(Stage::Ehlo),
             Verb::StartTls => Some(Stage::StartTls),
+            Verb::Auth => Some(Stage::Auth),
             Verb::Mail => Some(Stage::Mail),
             Verb::Rcpt => Some(Stage::Rcpt),
             Verb::Data => Some(Stage::Data),

@@ -1,7 +1,9 @@
 //! Answers: the default one to each event, the driver's own, and what either does to the session.
 
+use super::auth::Exchange;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
+use crate::base64;
 use crate::reply::Reply;
 use crate::status::Severity;
 
@@ -13,7 +15,9 @@ impl Session {
             Pending::Connect => self.write_greeting(out),
             Pending::Hello { extended } => self.write_hello(extended, out),
             Pending::StartTls => self.write(b"220 2.0.0 Ready to start TLS\r\n", out), // RFC 3207 §4
-            Pending::Mail => self.write(b"250 2.1.0 Ok\r\n", out),                     // RFC 3463 §3.2: X.1.0
+            Pending::AuthChallenge => self.write_challenge(out),
+            Pending::Auth => self.write(b"235 2.7.0 Authentication succeeded\r\n", out), // RFC 4954 §6
+            Pending::Mail => self.write(b"250 2.1.0 Ok\r\n", out), // RFC 3463 §3.2: X.1.0
             Pending::Rcpt => self.write(b"250 2.1.5 Ok\r\n", out),
             // RFC 2034 §4: 3xx has no enhanced status
             Pending::Data => out.extend_from_slice(b"354 End data with <CR><LF>.<CR><LF>\r\n"),
@@ -31,7 +35,7 @@ impl Session {
     }
 
     /// Answers the pending event with `reply`; the event takes effect only if that is positive (2xx, for DATA
-    /// 3xx). A 421 closes the session, and so does any answer to QUIT. Without a pending event, a 421 may be sent
+    /// and a challenge 3xx). A 421 closes the session, and so does any answer to QUIT. Without a pending event, a 421 may be sent
     /// at any time (RFC 5321 §3.8), and nothing else is.
     pub fn reply(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if self.pending.is_none() && (!reply.code.is_shutdown() || self.state == State::Closed) {
@@ -43,7 +47,7 @@ impl Session {
         reply.write_with(reply.enhanced.filter(|_| carries), out);
         if let Some(pending) = self.pending.take() {
             let good = match pending {
-                Pending::Data => Severity::Intermediate,
+                Pending::Data | Pending::AuthChallenge => Severity::Intermediate,
                 _ => Severity::Completion,
             };
             self.answered(pending, reply.code.severity() == good);
@@ -64,6 +68,9 @@ impl Session {
                 self.extended = extended;
             }
             Pending::StartTls if positive => self.state = State::StartingTls,
+            Pending::AuthChallenge if positive => self.state = State::AwaitingResponse,
+            Pending::AuthChallenge => self.exchange = None,
+            Pending::Auth => self.is_authenticated = positive,
             Pending::Mail if positive => self.state = State::Transaction,
             Pending::Rcpt if positive => self.transaction.recipients += 1,
             Pending::Data if positive => self.state = State::Body,
@@ -80,6 +87,13 @@ impl Session {
             Pending::Mail | Pending::Rcpt | Pending::Data | Pending::Rset => {}
             Pending::Noop | Pending::Vrfy | Pending::Help | Pending::Invalid(_) => {}
         }
+    }
+
+    /// RFC 4954 §4.
+    fn write_challenge(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"334 ");
+        base64::encode(self.exchange.as_ref().map_or(b"", Exchange::prompt), out);
+        out.extend_from_slice(b"\r\n");
     }
 
     /// Writes a line whose enhanced status stands at a fixed place, which is left out where none were offered.

@@ -1,5 +1,6 @@
 //! The two replies that introduce us: the greeting, and what we can do.
 
+use super::auth::Mechanisms;
 use super::session::Session;
 use std::io::Write;
 
@@ -42,7 +43,18 @@ impl Session {
         if offered.start_tls && !self.is_tls {
             lines.push(b"STARTTLS");
         }
+        self.write_auth(lines);
         self.options.extra_keywords.iter().for_each(|line| lines.push(line.as_bytes()));
+    }
+
+    /// RFC 4954 §3.
+    fn write_auth(&self, lines: &mut Lines<'_>) {
+        match self.options.extensions.auth {
+            Mechanisms { plain: true, login: true } => lines.push(b"AUTH PLAIN LOGIN"),
+            Mechanisms { plain: true, login: false } => lines.push(b"AUTH PLAIN"),
+            Mechanisms { plain: false, login: true } => lines.push(b"AUTH LOGIN"),
+            Mechanisms { plain: false, login: false } => {}
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a server session is told once: its name, its bounds, and what it offers. It must not know a session.
 
+use super::auth::Mechanisms;
+
 /// Settings of a session, shared by all that are alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -63,6 +65,8 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// STARTTLS, RFC 3207: listed while there is no TLS.
     pub start_tls: bool,
+    /// AUTH, RFC 4954.
+    pub auth: Mechanisms,
 }
 
 impl Extensions {
@@ -73,6 +77,7 @@ impl Extensions {
         eight_bit_mime: false,
         enhanced_status_codes: false,
         start_tls: false,
+        auth: Mechanisms { plain: false, login: false },
     };
 }
 

@@ -10,7 +10,12 @@ impl Session {
     /// What a client may say, in whatever order.
     pub(super) fn grammar(&self) -> Grammar {
         let offered = &self.options.extensions;
-        Grammar { start_tls: offered.start_tls, size: offered.size, eight_bit_mime: offered.eight_bit_mime }
+        Grammar {
+            start_tls: offered.start_tls,
+            auth: offered.auth.any(),
+            size: offered.size,
+            eight_bit_mime: offered.eight_bit_mime,
+        }
     }
 
     /// Makes `command` the pending event if it is allowed now.
@@ -29,6 +34,13 @@ impl Session {
                     return Err(Refusal::Sequence(Stage::StartTls));
                 }
                 (Pending::StartTls, Event::StartTls)
+            }
+            Command::Auth { mechanism, initial } => {
+                // RFC 4954 §4: once, and not during a transaction
+                if self.is_authenticated || !self.extended || self.state != State::Ready {
+                    return Err(Refusal::Sequence(Stage::Auth));
+                }
+                self.begin_auth(mechanism, initial)?
             }
             Command::Mail { .. } if self.state != State::Ready => return Err(Refusal::Sequence(Stage::Mail)),
             Command::Mail { reverse_path, size, body } => {

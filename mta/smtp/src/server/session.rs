@@ -3,9 +3,10 @@
 //! ```text
 //! Start -> Connected -> Ready -> Transaction -> Body -> Ready -> ..
 //! ```
-//! EHLO, RSET and the end of data lead back to Ready, STARTTLS by way of StartingTls to Connected, a refused
-//! greeting to Refused, QUIT and 421 to Closed.
+//! EHLO, RSET and the end of data lead back to Ready, AUTH by way of AwaitingResponse too, STARTTLS by way of
+//! StartingTls to Connected, a refused greeting to Refused, QUIT and 421 to Closed.
 
+use super::auth::Exchange;
 use super::refusal::Refusal;
 use super::transaction::Transaction;
 use super::{Event, Options};
@@ -26,6 +27,9 @@ pub struct Session {
     /// The client said EHLO, so that it knows of the extensions.
     pub(super) extended: bool,
     pub(super) is_tls: bool,
+    pub(super) is_authenticated: bool,
+    /// Of AUTH, from its first challenge on.
+    pub(super) exchange: Option<Exchange>,
     pub(super) errors: u32,
     pub(super) transaction: Transaction,
 }
@@ -42,6 +46,8 @@ pub(super) enum State {
     StartingTls,
     /// No transaction under way.
     Ready,
+    /// A challenge of AUTH was sent: the next line is no command.
+    AwaitingResponse,
     /// MAIL was accepted.
     Transaction,
     /// After 354.
@@ -55,6 +61,8 @@ pub(super) enum Pending {
     Connect,
     Hello { extended: bool },
     StartTls,
+    AuthChallenge,
+    Auth,
     Mail,
     Rcpt,
     Data,
@@ -68,7 +76,7 @@ pub(super) enum Pending {
 }
 
 /// How a line begins, if there is one.
-enum Line<'a> {
+pub(super) enum Line<'a> {
     Whole(&'a [u8]),
     TooLong,
     More,
@@ -84,6 +92,8 @@ impl Session {
             discarding: false,
             extended: false,
             is_tls: false,
+            is_authenticated: false,
+            exchange: None,
             errors: 0,
             transaction: Transaction::default(),
         }
@@ -103,6 +113,7 @@ impl Session {
             }
             State::Body => self.next_content(input),
             State::StartingTls => (0, None),
+            State::AwaitingResponse => self.next_response(input),
             State::Closed => (input.len(), None),
             State::Refused | State::Connected | State::Ready | State::Transaction => self.next_command(input),
         }
@@ -115,6 +126,7 @@ impl Session {
             Some(Pending::Connect) => Stage::Banner,
             Some(Pending::Hello { .. }) => Stage::Ehlo,
             Some(Pending::StartTls) => Stage::StartTls,
+            Some(Pending::AuthChallenge | Pending::Auth) => Stage::Auth,
             Some(Pending::Mail) => Stage::Mail,
             Some(Pending::Rcpt) => Stage::Rcpt,
             Some(Pending::Data) => Stage::Data,
@@ -167,11 +179,13 @@ impl Session {
         self.pending = None;
         self.discarding = false;
         self.extended = false;
+        self.is_authenticated = false;
+        self.exchange = None;
         self.errors = 0;
     }
 
     fn next_command<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
-        let (consumed, line) = self.take_line(input);
+        let (consumed, line) = self.take_line(input, self.options.limits.max_line);
         let event = match line {
             Line::More => return (consumed, None),
             Line::TooLong => Err(Refusal::LineTooLong),
@@ -184,8 +198,7 @@ impl Session {
 
     /// RFC 5321 §2.3.8: a line ends in CR LF and nothing else. One that is too long is thrown away as it comes,
     /// up to its end, so that the driver's buffer stays small.
-    fn take_line<'a>(&mut self, input: &'a [u8]) -> (usize, Line<'a>) {
-        let max_line = self.options.limits.max_line;
+    pub(super) fn take_line<'a>(&mut self, input: &'a [u8], max_line: usize) -> (usize, Line<'a>) {
         let end = memchr_iter(b'\n', input).find(|&at| at > 0 && input[at - 1] == b'\r');
         match end {
             Some(end) if mem::take(&mut self.discarding) || end + 1 > max_line => (end + 1, Line::TooLong),
@@ -200,7 +213,7 @@ impl Session {
     }
 
     /// Makes a refusal the pending event.
-    fn refuse(&mut self, refusal: Refusal) -> Event<'static> {
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Event<'static> {
         let stage = refusal.stage();
         let mut refusal = refusal;
         if refusal.is_error() {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! set starttls=on tls=on keyword=WORD       on: from the start
+//! set starttls=on auth=plain,login tls=on keyword=WORD       on: from the start
 //! tls                                        the handshake after STARTTLS is done
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
@@ -10,7 +10,7 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show};
-use smtp::server::{Event, Extensions, Limits, Options, Session};
+use smtp::server::{Credentials, Event, Extensions, Limits, Mechanisms, Options, Session};
 use smtp::{EnhancedStatus, Reply, Stage};
 use std::sync::Arc;
 
@@ -60,6 +60,8 @@ impl Player {
     fn new(script: &Script, cut: Cut) -> Player {
         let number = |key| script.setting(key).map(|value| value.parse::<u32>().unwrap());
         let on = |key| script.setting(key) != Some("off");
+        let listed =
+            |key, word| script.setting(key).is_some_and(|words| words.split(',').any(|one| one == word));
         let extra = |key| script.setting(key) == Some("on");
         let default = Limits::default();
         let limits = Limits {
@@ -74,6 +76,7 @@ impl Player {
             eight_bit_mime: on("8bitmime"),
             enhanced_status_codes: on("enhanced"),
             start_tls: extra("starttls"),
+            auth: Mechanisms { plain: listed("auth", "plain"), login: listed("auth", "login") },
         };
         let max_line = limits.max_line;
         let options = Options {
@@ -170,7 +173,11 @@ impl Player {
         }
         self.input.drain(..at);
         let kept = self.input.len();
-        if kept >= self.max_line { Err(format!("{kept} bytes are left in the buffer")) } else { Ok(()) }
+        if kept >= self.max_line && self.trace.last().is_none_or(|event| event != "challenge") {
+            Err(format!("{kept} bytes are left in the buffer"))
+        } else {
+            Ok(())
+        }
     }
 
     fn answer(&mut self, is_valid: bool, at: usize) -> Result<(), String> {
@@ -207,6 +214,14 @@ fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
         }
         Event::Rcpt { forward_path } => format!("rcpt {forward_path:?}"),
         Event::StartTls => "starttls".to_owned(),
+        Event::AuthChallenge => "challenge".to_owned(),
+        Event::Auth(credentials) => {
+            let hidden = format!("{credentials:?}");
+            assert!(!hidden.contains(&*credentials.password) || credentials.password.is_empty());
+            let Credentials { mechanism, act_as, user, password } = credentials;
+            let act_as = act_as.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+            format!("auth {mechanism:?} {user} {password}{act_as}")
+        }
         Event::Data => "data".to_owned(),
         Event::Rset => "rset".to_owned(),
         Event::Noop => "noop".to_owned(),
