@@ -156,7 +156,9 @@ impl Pair {
                         };
                         delivered += outcome.recipients.iter().filter(is_delivered).count();
                     }
-                    Some(client::Event::Reply { .. } | client::Event::Closed(_)) => {}
+                    Some(
+                        client::Event::Reply { .. } | client::Event::StartTls | client::Event::Closed(_),
+                    ) => {}
                 }
             }
             self.to_client.drain(..at);

@@ -150,9 +150,9 @@ fn shared(options: &Options) -> Result<Run, Error> {
         },
         template,
         client: Arc::new(smtp::client::Options {
-            hello: HELLO.to_owned(),
             pipelining: options.pipelining,
             timeouts: options.timeout.map_or_else(Timeouts::default, timeouts),
+            ..smtp::client::Options::new(HELLO)
         }),
         connect_timeout: options.timeout.unwrap_or(CONNECT_TIMEOUT),
         messages_per_connection: per_connection,
@@ -170,6 +170,7 @@ fn timeouts(all: Duration) -> Timeouts {
     Timeouts {
         greeting: all,
         hello: all,
+        start_tls: all,
         mail: all,
         rcpt: all,
         data_init: all,

@@ -31,11 +31,7 @@ impl Session {
             Severity::Completion => {
                 self.extensions =
                     if extended { Extensions::parse(&reply.text) } else { Extensions::default() };
-                self.state = State::Idle;
-                self.deadline = None;
-                if self.envelope.is_some() {
-                    self.start_envelope(now, out);
-                }
+                self.secure(now, out);
             }
             Severity::Intermediate => self.break_off("3xx as the reply to EHLO"),
             // RFC 5321 §3.2: a server that does not know EHLO gets HELO
@@ -47,7 +43,14 @@ impl Session {
         }
     }
 
-    fn say_hello(&mut self, extended: bool, now: Instant, out: &mut Vec<u8>) {
+    /// Everything that comes before mail is done.
+    pub(super) fn become_idle(&mut self, now: Instant, out: &mut Vec<u8>) {
+        self.state = State::Idle;
+        self.deadline = None;
+        self.start_envelope(now, out);
+    }
+
+    pub(super) fn say_hello(&mut self, extended: bool, now: Instant, out: &mut Vec<u8>) {
         out.extend_from_slice(if extended { b"EHLO " } else { b"HELO " });
         out.extend(self.options.hello.bytes().filter(u8::is_ascii_graphic));
         out.extend_from_slice(b"\r\n");

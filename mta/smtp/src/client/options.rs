@@ -1,4 +1,4 @@
-//! What a client session is told once: its name, and how long to wait for whom.
+//! What a client session is told once: its name, what it may do and must have, how long to wait for whom.
 
 use std::time::Duration;
 
@@ -9,15 +9,31 @@ pub struct Options {
     pub hello: String,
     /// Use PIPELINING (RFC 2920) where it is offered.
     pub pipelining: bool,
+    /// When to say STARTTLS; without effect on a session of [`Session::over_tls`](super::Session::over_tls).
+    pub tls: Tls,
     /// How long to wait for each reply.
     pub timeouts: Timeouts,
 }
 
 impl Options {
-    /// Pipelining where offered, the timeouts of RFC 5321.
+    /// Pipelining where offered, no TLS, the timeouts of RFC 5321.
     pub fn new(hello: impl Into<String>) -> Options {
-        Options { hello: hello.into(), pipelining: true, timeouts: Timeouts::default() }
+        Options { hello: hello.into(), pipelining: true, tls: Tls::Never, timeouts: Timeouts::default() }
     }
+}
+
+/// Whether a session that begins in plaintext says STARTTLS, RFC 3207.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Tls {
+    /// Not even where it is offered.
+    #[default]
+    Never,
+    /// Where it is offered. A server that offers it and then refuses (454, any 4xx or 5xx) gets the mail in plaintext
+    /// on the same connection, which RFC 3207 §4 leaves to the client: whoever could forge the refusal could have
+    /// removed the offer. A handshake that fails ends the session.
+    Opportunistic,
+    /// Always: a session without it ends, and its transaction is deferred.
+    Required,
 }
 
 /// How long to wait for the whole reply to each command; never restarted by single bytes or lines.
@@ -27,6 +43,8 @@ pub struct Timeouts {
     pub greeting: Duration,
     /// EHLO, HELO.
     pub hello: Duration,
+    /// STARTTLS, and then the handshake.
+    pub start_tls: Duration,
     /// MAIL.
     pub mail: Duration,
     /// RCPT, each.
@@ -49,6 +67,7 @@ impl Default for Timeouts {
         Timeouts {
             greeting: minutes(5),          // RFC 5321 §4.5.3.2.1
             hello: minutes(5),             // not in RFC 5321 §4.5.3.2; as MAIL
+            start_tls: minutes(5),         // not in RFC 5321 §4.5.3.2; as MAIL
             mail: minutes(5),              // RFC 5321 §4.5.3.2.2
             rcpt: minutes(5),              // RFC 5321 §4.5.3.2.3
             data_init: minutes(2),         // RFC 5321 §4.5.3.2.4

@@ -19,6 +19,10 @@ pub enum Event {
     SendBody,
     /// The transaction is over. Unless the session is closed, [`Session::begin`] may be called again.
     Done(Outcome),
+    /// Write what is in `out`, do the TLS handshake (RFC 3207), then call [`Session::tls_established`] or
+    /// [`Session::tls_failed`]. [`Session::deadline`] bounds it; bytes that were read before it began are for
+    /// [`Session::next`], which ends the session over them.
+    StartTls,
     /// The session is over: write what is in `out` if that is possible at once, and drop the connection. Comes
     /// once, after the `Done` of a transaction under way.
     Closed(Cause),
@@ -35,6 +39,8 @@ pub struct Session {
     /// When the awaited command, or the group it was in, was written.
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
+    /// What is said is encrypted.
+    pub(super) encrypted: bool,
     /// The transaction under way, or waiting for the session to be ready.
     pub(super) envelope: Option<Envelope>,
     /// The server may remember something of the last transaction.
@@ -51,6 +57,12 @@ pub(super) enum State {
     Greeting,
     Hello {
         extended: bool,
+    },
+    /// The reply to STARTTLS.
+    StartTls,
+    /// The driver's TLS handshake; `announced` once it knows.
+    Handshake {
+        announced: bool,
     },
     Idle,
     /// The replies to RSET, MAIL, RCPT and DATA.
@@ -82,12 +94,18 @@ impl Session {
             stuffer: DotStuffer::new(),
             since: now,
             deadline,
+            encrypted: false,
             envelope: None,
             needs_reset: false,
             unsolicited: false,
             done: None,
             cause: None,
         }
+    }
+
+    /// A connection whose TLS handshake is done already (implicit TLS, RFC 8314 §3.3); the greeting is awaited.
+    pub fn over_tls(options: Arc<Options>, now: Instant) -> Session {
+        Session { encrypted: true, ..Session::new(options, now) }
     }
 
     /// Starts a transaction, or keeps it until the session is ready. On a session that is over, its `Done`
@@ -102,7 +120,7 @@ impl Session {
             State::Idle if self.unsolicited => self.break_off("unsolicited bytes from the server"),
             State::Idle => self.start_envelope(now, out),
             State::Quit { .. } | State::Closed => self.defer_after_end(),
-            State::Greeting | State::Hello { .. } => {}
+            State::Greeting | State::Hello { .. } | State::StartTls | State::Handshake { .. } => {}
             State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => {
                 unreachable!("these states have an envelope")
             }
@@ -116,6 +134,9 @@ impl Session {
         let mut consumed = 0;
         loop {
             let input = &input[consumed..];
+            if matches!(self.state, State::Handshake { .. }) && !input.is_empty() {
+                self.break_off("bytes from the server before the TLS handshake");
+            }
             if let Some(event) = self.waiting_event(input) {
                 return (consumed, Some(event));
             }
@@ -169,13 +190,15 @@ impl Session {
     }
 
     /// Appends QUIT. The driver may drop the connection once it is written, or wait for [`Event::Closed`]. With a
-    /// transaction under way, that is abandoned, and nothing is appended.
+    /// transaction under way, that is abandoned, and nothing is appended; nor is it between STARTTLS and the end of the
+    /// handshake, where no command can be said.
     pub fn quit(&mut self, now: Instant, out: &mut Vec<u8>) {
         let others = match self.state {
             State::Quit { .. } | State::Closed => return,
             _ if self.envelope.is_some() => {
                 return self.abandon_body("the session was ended with a transaction under way", now);
             }
+            State::StartTls | State::Handshake { .. } => return self.close(Cause::Quit),
             State::Greeting | State::Hello { .. } => 1,
             State::Idle | State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => 0,
         };
@@ -204,6 +227,8 @@ impl Session {
         match self.state {
             State::Greeting => Stage::Banner,
             State::Hello { .. } => Stage::Ehlo,
+            State::StartTls => Stage::StartTls,
+            State::Handshake { .. } => Stage::Handshake,
             State::Idle => Stage::Mail,
             State::Envelope => self.envelope.as_ref().map_or(Stage::Mail, Envelope::stage),
             State::Body { .. } => Stage::Body,
@@ -219,9 +244,16 @@ impl Session {
 
     /// What is to be told before more input is looked at.
     fn waiting_event(&mut self, input: &[u8]) -> Option<Event> {
-        if self.state == (State::Body { announced: false }) {
-            self.state = State::Body { announced: true };
-            return Some(Event::SendBody);
+        match self.state {
+            State::Body { announced: false } => {
+                self.state = State::Body { announced: true };
+                return Some(Event::SendBody);
+            }
+            State::Handshake { announced: false } => {
+                self.state = State::Handshake { announced: true };
+                return Some(Event::StartTls);
+            }
+            _ => {}
         }
         if let Some(outcome) = self.done.take() {
             // More replies than commands: the driver may begin the next transaction before it gives us the rest.
@@ -252,11 +284,12 @@ impl Session {
             _ if code.is_shutdown() => self.refused(stage, reply),
             State::Greeting => self.take_greeting(reply, now, out),
             State::Hello { extended } => self.take_hello(extended, reply, now, out),
+            State::StartTls => self.take_start_tls(reply, now, out),
             State::Envelope => self.take_envelope(reply, now, out),
             State::Body { .. } => self.take_early(reply),
             State::Dot => self.take_final(reply),
             State::LoneDot => self.finish(None),
-            State::Closed => unreachable!("a closed session takes no reply"),
+            State::Handshake { .. } | State::Closed => unreachable!("no reply is read in these states"),
         }
         Some(event)
     }

@@ -132,7 +132,7 @@ impl Pair {
             let Some(event) = event else { break };
             events += 1;
             match event {
-                client::Event::Reply { .. } => {}
+                client::Event::Reply { .. } | client::Event::StartTls => {}
                 client::Event::SendBody => {
                     for piece in self.body.chunks(self.step) {
                         self.client.send_body(piece, &mut self.to_server);

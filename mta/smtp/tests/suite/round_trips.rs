@@ -309,6 +309,7 @@ proptest! {
                             begun += 1;
                         }
                     }
+                    client::Event::StartTls => session.tls_established(now, &mut out),
                     client::Event::Reply { .. } | client::Event::Closed(_) => {}
                 }
                 events.push(event);
