@@ -171,6 +171,7 @@ fn timeouts(all: Duration) -> Timeouts {
         greeting: all,
         hello: all,
         start_tls: all,
+        auth: all,
         mail: all,
         rcpt: all,
         data_init: all,

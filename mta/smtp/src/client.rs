@@ -1,11 +1,12 @@
 //! The session of the side that sends mail: what to write, what a reply means, when to give up.
 //!
 //! ```text
-//! greeting -> EHLO (-> HELO) [-> STARTTLS -> handshake -> EHLO] -> idle -> [RSET] MAIL RCPT.. DATA -> body -> dot -> idle -> .. -> QUIT
+//! greeting -> EHLO (-> HELO) [-> STARTTLS -> handshake -> EHLO] [-> AUTH] -> idle -> [RSET] MAIL RCPT.. DATA -> body -> dot -> idle -> .. -> QUIT
 //! ```
 //!
 //! The driver owns the connection, the input buffer and the clock. It must not know sockets, queues or retries.
 
+mod auth;
 mod ending;
 mod envelope;
 mod extensions;
@@ -15,6 +16,7 @@ mod outcome;
 mod session;
 mod tls;
 
+pub use auth::Credentials;
 pub use extensions::Extensions;
 pub use options::{Options, Timeouts, Tls};
 pub use outcome::{Cause, Disposition, HopStatus, Outcome, RecipientStatus, Transaction, connect_failed};

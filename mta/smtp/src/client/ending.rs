@@ -26,9 +26,11 @@ impl Session {
             State::Closed => return,
             State::Quit { .. } => Cause::Quit,
             State::Dot => Cause::LostAfterFinalDot,
-            State::Greeting | State::Hello { .. } | State::StartTls | State::Handshake { .. } => {
-                Cause::PeerClosed { stage }
-            }
+            State::Greeting
+            | State::Hello { .. }
+            | State::StartTls
+            | State::Handshake { .. }
+            | State::Auth { .. } => Cause::PeerClosed { stage },
             State::Idle | State::Envelope | State::Body { .. } | State::LoneDot => {
                 Cause::PeerClosed { stage }
             }

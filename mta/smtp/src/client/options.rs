@@ -1,5 +1,6 @@
 //! What a client session is told once: its name, what it may do and must have, how long to wait for whom.
 
+use super::Credentials;
 use std::time::Duration;
 
 /// Settings of a session, shared by all that are alike.
@@ -11,14 +12,25 @@ pub struct Options {
     pub pipelining: bool,
     /// When to say STARTTLS; without effect on a session of [`Session::over_tls`](super::Session::over_tls).
     pub tls: Tls,
+    /// With whom to say AUTH (RFC 4954); a session that cannot ends, and its transaction is deferred.
+    pub auth: Option<Credentials>,
+    /// Say AUTH in plaintext too, which shows the password to everybody on the way.
+    pub auth_without_tls: bool,
     /// How long to wait for each reply.
     pub timeouts: Timeouts,
 }
 
 impl Options {
-    /// Pipelining where offered, no TLS, the timeouts of RFC 5321.
+    /// Pipelining where offered, neither TLS nor AUTH, the timeouts of RFC 5321.
     pub fn new(hello: impl Into<String>) -> Options {
-        Options { hello: hello.into(), pipelining: true, tls: Tls::Never, timeouts: Timeouts::default() }
+        Options {
+            hello: hello.into(),
+            pipelining: true,
+            tls: Tls::Never,
+            auth: None,
+            auth_without_tls: false,
+            timeouts: Timeouts::default(),
+        }
     }
 }
 
@@ -45,6 +57,8 @@ pub struct Timeouts {
     pub hello: Duration,
     /// STARTTLS, and then the handshake.
     pub start_tls: Duration,
+    /// AUTH, the whole exchange.
+    pub auth: Duration,
     /// MAIL.
     pub mail: Duration,
     /// RCPT, each.
@@ -68,6 +82,7 @@ impl Default for Timeouts {
             greeting: minutes(5),          // RFC 5321 §4.5.3.2.1
             hello: minutes(5),             // not in RFC 5321 §4.5.3.2; as MAIL
             start_tls: minutes(5),         // not in RFC 5321 §4.5.3.2; as MAIL
+            auth: minutes(5),              // not in RFC 5321 §4.5.3.2; as MAIL
             mail: minutes(5),              // RFC 5321 §4.5.3.2.2
             rcpt: minutes(5),              // RFC 5321 §4.5.3.2.3
             data_init: minutes(2),         // RFC 5321 §4.5.3.2.4

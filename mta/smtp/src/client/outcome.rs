@@ -77,8 +77,8 @@ pub enum Cause {
     Timeout { stage: Stage },
     /// The server broke the protocol.
     Protocol { stage: Stage, error: String },
-    /// The server refused the session: greeting, EHLO and HELO, STARTTLS where it is required, a 421 anywhere, or a
-    /// refusal while the body was being sent.
+    /// The server refused the session: greeting, EHLO and HELO, STARTTLS where it is required, AUTH, a 421 anywhere, or
+    /// a refusal while the body was being sent.
     Refused { stage: Stage, reply: Reply },
     /// What the options require cannot be had from this server: an extension is not offered, or the TLS handshake
     /// failed.

@@ -1,10 +1,11 @@
 //! The face of a client session: what a driver calls, and which part answers.
 
+use super::auth::Answer;
 use super::envelope::Envelope;
 use super::{Cause, Extensions, Options, Outcome, Transaction};
 use crate::reply::{ParsedReply, ReplyParser};
 use crate::stage::Stage;
-use crate::status::ReplyCode;
+use crate::status::{ReplyCode, Severity};
 use crate::stuff::DotStuffer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A reply to a command of ours; `elapsed` since the command was written ([`Stage::Banner`]: since
+    /// The last reply to a command of ours (AUTH may have others before it); `elapsed` since the command was written ([`Stage::Banner`]: since
     /// [`Session::new`]).
     Reply { stage: Stage, code: ReplyCode, elapsed: Duration },
     /// Feed the body: [`Session::send_body`] any number of times, then [`Session::finish_body`].
@@ -63,6 +64,10 @@ pub(super) enum State {
     /// The driver's TLS handshake; `announced` once it knows.
     Handshake {
         announced: bool,
+    },
+    /// The replies to AUTH.
+    Auth {
+        next: Answer,
     },
     Idle,
     /// The replies to RSET, MAIL, RCPT and DATA.
@@ -120,7 +125,8 @@ impl Session {
             State::Idle if self.unsolicited => self.break_off("unsolicited bytes from the server"),
             State::Idle => self.start_envelope(now, out),
             State::Quit { .. } | State::Closed => self.defer_after_end(),
-            State::Greeting | State::Hello { .. } | State::StartTls | State::Handshake { .. } => {}
+            State::Greeting | State::Hello { .. } => {}
+            State::StartTls | State::Handshake { .. } | State::Auth { .. } => {}
             State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => {
                 unreachable!("these states have an envelope")
             }
@@ -190,15 +196,17 @@ impl Session {
     }
 
     /// Appends QUIT. The driver may drop the connection once it is written, or wait for [`Event::Closed`]. With a
-    /// transaction under way, that is abandoned, and nothing is appended; nor is it between STARTTLS and the end of the
-    /// handshake, where no command can be said.
+    /// transaction under way, that is abandoned, and nothing is appended; nor is it from STARTTLS to the end of the
+    /// handshake and in AUTH, where no other command can be said.
     pub fn quit(&mut self, now: Instant, out: &mut Vec<u8>) {
         let others = match self.state {
             State::Quit { .. } | State::Closed => return,
             _ if self.envelope.is_some() => {
                 return self.abandon_body("the session was ended with a transaction under way", now);
             }
-            State::StartTls | State::Handshake { .. } => return self.close(Cause::Quit),
+            State::StartTls | State::Handshake { .. } | State::Auth { .. } => {
+                return self.close(Cause::Quit);
+            }
             State::Greeting | State::Hello { .. } => 1,
             State::Idle | State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => 0,
         };
@@ -229,6 +237,7 @@ impl Session {
             State::Hello { .. } => Stage::Ehlo,
             State::StartTls => Stage::StartTls,
             State::Handshake { .. } => Stage::Handshake,
+            State::Auth { .. } => Stage::Auth,
             State::Idle => Stage::Mail,
             State::Envelope => self.envelope.as_ref().map_or(Stage::Mail, Envelope::stage),
             State::Body { .. } => Stage::Body,
@@ -285,6 +294,11 @@ impl Session {
             State::Greeting => self.take_greeting(reply, now, out),
             State::Hello { extended } => self.take_hello(extended, reply, now, out),
             State::StartTls => self.take_start_tls(reply, now, out),
+            State::Auth { next } if code.severity() == Severity::Intermediate => {
+                self.answer(next, code, out);
+                return None;
+            }
+            State::Auth { .. } => self.take_auth(reply, now, out),
             State::Envelope => self.take_envelope(reply, now, out),
             State::Body { .. } => self.take_early(reply),
             State::Dot => self.take_final(reply),

@@ -11,21 +11,19 @@ use crate::status::{EnhancedStatus, Severity};
 use std::time::Instant;
 
 impl Session {
-    /// After EHLO: TLS as the options have it, then on to what comes before mail.
+    /// After EHLO: TLS as the options have it, then AUTH.
     pub(super) fn secure(&mut self, now: Instant, out: &mut Vec<u8>) {
         match self.options.tls {
-            _ if self.encrypted => self.become_idle(now, out),
-            Tls::Never => self.become_idle(now, out),
-            Tls::Opportunistic | Tls::Required if self.extensions.start_tls => {
+            Tls::Opportunistic | Tls::Required if !self.encrypted && self.extensions.start_tls => {
                 out.extend_from_slice(b"STARTTLS\r\n");
                 self.state = State::StartTls;
                 self.await_until(now, self.options.timeouts.start_tls);
             }
-            Tls::Opportunistic => self.become_idle(now, out),
-            Tls::Required => {
+            Tls::Required if !self.encrypted => {
                 out.extend_from_slice(QUIT);
                 self.unusable(Stage::StartTls, NOT_SUPPORTED, "STARTTLS is required and was not offered");
             }
+            Tls::Never | Tls::Opportunistic | Tls::Required => self.authenticate(now, out),
         }
     }
 
@@ -41,7 +39,7 @@ impl Session {
             }
             Severity::Transient | Severity::Permanent => match self.options.tls {
                 Tls::Required => self.refused_to_us(Stage::StartTls, reply, out),
-                Tls::Opportunistic | Tls::Never => self.become_idle(now, out),
+                Tls::Opportunistic | Tls::Never => self.authenticate(now, out),
             },
         }
     }
@@ -67,6 +65,6 @@ impl Session {
 }
 
 /// RFC 3463 §3.8, X.7.4: security features not supported.
-const NOT_SUPPORTED: EnhancedStatus = EnhancedStatus::new(4, 7, 4);
+pub(super) const NOT_SUPPORTED: EnhancedStatus = EnhancedStatus::new(4, 7, 4);
 /// RFC 3463 §3.8, X.7.5: cryptographic failure.
 const CRYPTOGRAPHIC_FAILURE: EnhancedStatus = EnhancedStatus::new(4, 7, 5);

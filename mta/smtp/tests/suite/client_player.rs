@@ -1,7 +1,7 @@
 //! Plays a dialogue against a client session. Its own steps:
 //!
 //! ```text
-//! set hello=NAME pipelining=off tls=opportunistic|required
+//! set hello=NAME pipelining=off tls=opportunistic|required auth=USER:PASSWORD auth_without_tls=yes
 //! begin from=<A> to=<B> .. [size=N] [8bit]     body TEXT     finish     abandon REASON     wrote
 //! quit     eof REASON     deadline 300s|none     idle yes|no
 //! tls established     tls failed REASON          the session must have asked for the handshake
@@ -12,7 +12,7 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show, unescape};
-use smtp::client::{Cause, Event, Options, Outcome, Session, Tls, Transaction};
+use smtp::client::{Cause, Credentials, Event, Options, Outcome, Session, Tls, Transaction};
 use smtp::reply::MAX_REPLY_LINE;
 use smtp::{ForwardPath, ReversePath};
 use std::sync::Arc;
@@ -70,6 +70,12 @@ impl Player {
             Some("required") => Tls::Required,
             Some(other) => panic!("unknown tls={other}"),
         };
+        options.auth = script.setting("auth").map(|text| {
+            let (user, password) = text.split_once(':').unwrap();
+            let text = |text: &str| String::from_utf8(unescape(text)).unwrap();
+            Credentials { user: text(user), password: text(password) }
+        });
+        options.auth_without_tls = script.setting("auth_without_tls") == Some("yes");
         let (options, now) = (Arc::new(options), Instant::now());
         Player {
             session: Session::new(options.clone(), now),
