@@ -7,6 +7,7 @@
 //! The driver owns the connection, the input buffer and the clock. It must not know sockets, queues or retries.
 
 mod auth;
+mod body;
 mod ending;
 mod envelope;
 mod extensions;
@@ -18,6 +19,6 @@ mod tls;
 
 pub use auth::Credentials;
 pub use extensions::Extensions;
-pub use options::{Options, Timeouts, Tls};
+pub use options::{Options, Protocol, Timeouts, Tls};
 pub use outcome::{Cause, Disposition, HopStatus, Outcome, RecipientStatus, Transaction, connect_failed};
 pub use session::{Event, Session};

@@ -100,19 +100,6 @@ impl Session {
         self.fail(&status, HopStatus::Throttle, Cause::Unusable { stage, reason: reason.to_owned() });
     }
 
-    /// A reply before the body was complete. The body cannot be ended without sending it, so neither can the
-    /// session go on.
-    pub(super) fn take_early(&mut self, reply: ParsedReply<'_>) {
-        match reply.code.severity() {
-            Severity::Completion | Severity::Intermediate => self.break_off("reply before the final dot"),
-            Severity::Transient | Severity::Permanent => {
-                let status = RecipientStatus::from_reply(Stage::Body, &reply);
-                let cause = Cause::Refused { stage: Stage::Body, reply: reply.into_reply() };
-                self.fail(&status, HopStatus::Up, cause);
-            }
-        }
-    }
-
     /// Ends the transaction under way and leaves the session idle. `rest` is for recipients without a status of
     /// their own.
     pub(super) fn finish(&mut self, rest: Option<RecipientStatus>) {
@@ -127,7 +114,7 @@ impl Session {
     }
 
     /// Ends the transaction, if there is one, and the session.
-    fn fail(&mut self, rest: &RecipientStatus, hop: HopStatus, cause: Cause) {
+    pub(super) fn fail(&mut self, rest: &RecipientStatus, hop: HopStatus, cause: Cause) {
         self.end_transaction(rest, hop);
         self.close(cause);
     }

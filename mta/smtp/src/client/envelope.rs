@@ -5,6 +5,7 @@
 //! for both, so there is one path through the replies.
 
 use super::ending::decision;
+use super::options::Protocol;
 use super::session::{Session, State};
 use super::{Extensions, RecipientStatus, Transaction};
 use crate::reply::ParsedReply;
@@ -26,6 +27,8 @@ pub(super) struct Envelope {
     /// Refused recipients by their place, ascending.
     refused_recipients: Vec<(u32, RecipientStatus)>,
     accepted: u32,
+    /// Of the accepted ones, from the first: those that the server has decided about one by one after the message.
+    decided: Vec<RecipientStatus>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,7 @@ impl Envelope {
             refused: None,
             refused_recipients: Vec::new(),
             accepted: 0,
+            decided: Vec::new(),
         }
     }
 
@@ -59,14 +63,21 @@ impl Envelope {
         }
     }
 
-    /// One status for each recipient: its own refusal, else that of the whole transaction, else `rest`.
+    /// The next of the accepted recipients has its status; returns whether one is left.
+    pub fn decide_next(&mut self, status: RecipientStatus) -> bool {
+        self.decided.push(status);
+        self.decided.len() < self.accepted as usize
+    }
+
+    /// One status for each recipient: its own, else that of the whole transaction, else `rest`.
     pub fn statuses(self, rest: &RecipientStatus) -> Vec<RecipientStatus> {
         let rest = self.refused.as_ref().unwrap_or(rest);
         let mut refused = self.refused_recipients.into_iter().peekable();
+        let mut decided = self.decided.into_iter();
         (0..self.transaction.recipients.len() as u32)
             .map(|place| match refused.next_if(|(at, _)| *at == place) {
                 Some((_, status)) => status,
-                None => rest.clone(),
+                None => decided.next().unwrap_or_else(|| rest.clone()),
             })
             .collect()
     }
@@ -241,6 +252,9 @@ impl Session {
         if wanted {
             self.state = State::Body { announced: false };
             self.await_until(now, self.options.timeouts.data_block);
+        } else if self.options.protocol == Protocol::Lmtp {
+            // RFC 2033 §4.2: DATA is to fail, and a dot would have no reply to wait for
+            self.break_off("354 although every recipient was refused");
         } else {
             // RFC 2920 §3.1: a 354 after nothing but refusals is answered with an empty message
             self.stuffer.finish(out);

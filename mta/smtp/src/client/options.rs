@@ -6,8 +6,10 @@ use std::time::Duration;
 /// Settings of a session, shared by all that are alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Our host name, the argument of EHLO and HELO.
+    /// Our host name, the argument of EHLO, HELO and LHLO.
     pub hello: String,
+    /// What the server speaks.
+    pub protocol: Protocol,
     /// Use PIPELINING (RFC 2920) where it is offered.
     pub pipelining: bool,
     /// When to say STARTTLS; without effect on a session of [`Session::over_tls`](super::Session::over_tls).
@@ -21,10 +23,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// Pipelining where offered, neither TLS nor AUTH, the timeouts of RFC 5321.
+    /// SMTP, pipelining where offered, neither TLS nor AUTH, the timeouts of RFC 5321.
     pub fn new(hello: impl Into<String>) -> Options {
         Options {
             hello: hello.into(),
+            protocol: Protocol::Smtp,
             pipelining: true,
             tls: Tls::Never,
             auth: None,
@@ -32,6 +35,16 @@ impl Options {
             timeouts: Timeouts::default(),
         }
     }
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Smtp,
+    /// RFC 2033: LHLO, and after the message one reply for each accepted recipient.
+    Lmtp,
 }
 
 /// Whether a session that begins in plaintext says STARTTLS, RFC 3207.
@@ -53,7 +66,7 @@ pub enum Tls {
 pub struct Timeouts {
     /// The greeting, from the connection's start.
     pub greeting: Duration,
-    /// EHLO, HELO.
+    /// EHLO, HELO, LHLO.
     pub hello: Duration,
     /// STARTTLS, and then the handshake.
     pub start_tls: Duration,
@@ -67,7 +80,7 @@ pub struct Timeouts {
     pub data_init: Duration,
     /// Between two moments when body bytes could be written.
     pub data_block: Duration,
-    /// The final dot.
+    /// The final dot; with LMTP each of its replies.
     pub data_end: Duration,
     /// RSET.
     pub rset: Duration,

@@ -46,7 +46,7 @@ pub struct RecipientStatus {
 /// What to do with a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// 2xx to the final dot.
+    /// 2xx after the message.
     Delivered,
     /// 4xx, lost connection, timeout, protocol error: try again later.
     Deferred,

@@ -171,30 +171,6 @@ impl Session {
         }
     }
 
-    /// A piece of the message, after [`Event::SendBody`]: appended to `out` dot-stuffed. Nothing is appended if
-    /// the session ended in the meantime, which the next event says.
-    pub fn send_body(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        if matches!(self.state, State::Body { .. }) {
-            self.stuffer.stuff(chunk, out);
-        }
-    }
-
-    /// The message is complete: appends the final dot.
-    pub fn finish_body(&mut self, now: Instant, out: &mut Vec<u8>) {
-        if matches!(self.state, State::Body { .. }) {
-            self.stuffer.finish(out);
-            self.state = State::Dot;
-            self.await_until(now, self.options.timeouts.data_end);
-        }
-    }
-
-    /// Body bytes were written to the connection: restarts the data-block timeout.
-    pub fn wrote(&mut self, now: Instant) {
-        if matches!(self.state, State::Body { .. }) {
-            self.deadline = Some(now + self.options.timeouts.data_block);
-        }
-    }
-
     /// Appends QUIT. The driver may drop the connection once it is written, or wait for [`Event::Closed`]. With a
     /// transaction under way, that is abandoned, and nothing is appended; nor is it from STARTTLS to the end of the
     /// handshake and in AUTH, where no other command can be said.
@@ -301,19 +277,11 @@ impl Session {
             State::Auth { .. } => self.take_auth(reply, now, out),
             State::Envelope => self.take_envelope(reply, now, out),
             State::Body { .. } => self.take_early(reply),
-            State::Dot => self.take_final(reply),
+            State::Dot => self.take_final(reply, now),
             State::LoneDot => self.finish(None),
             State::Handshake { .. } | State::Closed => unreachable!("no reply is read in these states"),
         }
         Some(event)
-    }
-
-    /// The reply to the final dot: RFC 5321 §4.1.1.4, it decides for all accepted recipients.
-    fn take_final(&mut self, reply: ParsedReply<'_>) {
-        match super::ending::decision(Stage::Dot, &reply) {
-            Some(status) => self.finish(Some(status)),
-            None => self.break_off("3xx as the reply to the final dot"),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Plays a dialogue against a client session. Its own steps:
 //!
 //! ```text
-//! set hello=NAME pipelining=off tls=opportunistic|required auth=USER:PASSWORD auth_without_tls=yes
+//! set hello=NAME protocol=lmtp pipelining=off tls=opportunistic|required auth=USER:PASSWORD auth_without_tls=yes
 //! begin from=<A> to=<B> .. [size=N] [8bit]     body TEXT     finish     abandon REASON     wrote
 //! quit     eof REASON     deadline 300s|none     idle yes|no
 //! tls established     tls failed REASON          the session must have asked for the handshake
@@ -12,7 +12,7 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show, unescape};
-use smtp::client::{Cause, Credentials, Event, Options, Outcome, Session, Tls, Transaction};
+use smtp::client::{Cause, Credentials, Event, Options, Outcome, Protocol, Session, Tls, Transaction};
 use smtp::reply::MAX_REPLY_LINE;
 use smtp::{ForwardPath, ReversePath};
 use std::sync::Arc;
@@ -64,6 +64,9 @@ impl Player {
     fn new(script: &Script, cut: Cut) -> Player {
         let mut options = Options::new(script.setting("hello").unwrap_or("client.test"));
         options.pipelining = script.setting("pipelining") != Some("off");
+        if script.setting("protocol") == Some("lmtp") {
+            options.protocol = Protocol::Lmtp;
+        }
         options.tls = match script.setting("tls") {
             None => Tls::Never,
             Some("opportunistic") => Tls::Opportunistic,
