@@ -113,6 +113,7 @@ impl Pair {
                 recipients: vec![ForwardPath::parse("recipient@server.example").expect("a good address")],
                 size_bytes: Some(4096),
                 eight_bit: false,
+                smtp_utf8: false,
             },
             now,
         }

@@ -147,6 +147,7 @@ fn shared(options: &Options) -> Result<Run, Error> {
             recipients,
             size_bytes: Some(template.size_bytes()),
             eight_bit: false,
+            smtp_utf8: false,
         },
         template,
         client: Arc::new(smtp::client::Options {

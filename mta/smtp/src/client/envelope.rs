@@ -12,12 +12,15 @@ use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};
 use std::io::Write;
+use std::iter;
 use std::time::Instant;
 
 /// A transaction, and how far it has come.
 #[derive(Debug)]
 pub(super) struct Envelope {
     transaction: Transaction,
+    /// Recipients that the server is asked for, from the first: all, or as many as it takes at a time.
+    asked: u32,
     /// Number of the command to be written next.
     written: u32,
     /// Number of the command whose reply comes next.
@@ -43,6 +46,7 @@ enum Step {
 impl Envelope {
     pub fn new(transaction: Transaction) -> Envelope {
         Envelope {
+            asked: transaction.recipients.len() as u32,
             transaction,
             written: MAIL,
             answered: MAIL,
@@ -69,17 +73,18 @@ impl Envelope {
         self.decided.len() < self.accepted as usize
     }
 
-    /// One status for each recipient: its own, else that of the whole transaction, else `rest`.
+    /// One status for each recipient: its own, else that of the whole transaction, else `rest`. Who was not asked for
+    /// is for another transaction, whatever became of this one.
     pub fn statuses(self, rest: &RecipientStatus) -> Vec<RecipientStatus> {
         let rest = self.refused.as_ref().unwrap_or(rest);
         let mut refused = self.refused_recipients.into_iter().peekable();
         let mut decided = self.decided.into_iter();
-        (0..self.transaction.recipients.len() as u32)
-            .map(|place| match refused.next_if(|(at, _)| *at == place) {
-                Some((_, status)) => status,
-                None => decided.next().unwrap_or_else(|| rest.clone()),
-            })
-            .collect()
+        let asked = (0..self.asked).map(|place| match refused.next_if(|(at, _)| *at == place) {
+            Some((_, status)) => status,
+            None => decided.next().unwrap_or_else(|| rest.clone()),
+        });
+        let not_asked = self.transaction.recipients.len() - self.asked as usize;
+        asked.chain(iter::repeat_with(over_the_limit).take(not_asked)).collect()
     }
 
     fn step(&self, number: u32) -> Step {
@@ -93,7 +98,7 @@ impl Envelope {
 
     /// Number of DATA.
     fn data(&self) -> u32 {
-        MAIL + 1 + self.transaction.recipients.len() as u32
+        MAIL + 1 + self.asked
     }
 
     /// Whether the next command still makes sense.
@@ -133,6 +138,9 @@ impl Envelope {
         if self.transaction.eight_bit && extensions.eight_bit_mime {
             out.extend_from_slice(b" BODY=8BITMIME"); // RFC 6152 §3
         }
+        if self.transaction.smtp_utf8 && extensions.smtp_utf8 {
+            out.extend_from_slice(b" SMTPUTF8"); // RFC 6531 §3.4
+        }
         out.extend_from_slice(b"\r\n");
     }
 
@@ -149,6 +157,10 @@ impl Envelope {
         if self.transaction.eight_bit && !extensions.eight_bit_mime {
             return Some((NO_CONVERSION, "message is 8-bit and the server does not take that"));
         }
+        // RFC 6531 §3.2: nor must an internationalised one to a server without SMTPUTF8
+        if self.transaction.smtp_utf8 && !extensions.smtp_utf8 {
+            return Some((NON_ASCII, "message is internationalised and the server does not take that"));
+        }
         None
     }
 }
@@ -160,6 +172,15 @@ fn is_too_many(reply: &ParsedReply<'_>) -> bool {
     reply.code.get() == 552 && reply.enhanced.is_none_or(|enhanced| enhanced == told)
 }
 
+/// RFC 9422: what a recipient gets that the server would not have taken with the others.
+fn over_the_limit() -> RecipientStatus {
+    RecipientStatus::ours(
+        Stage::Rcpt,
+        TOO_MANY_RECIPIENTS,
+        "not sent: the server takes fewer recipients at a time",
+    )
+}
+
 impl Session {
     /// Writes the first commands of the transaction that waits, or ends it where there is nothing to ask.
     pub(super) fn start_envelope(&mut self, now: Instant, out: &mut Vec<u8>) {
@@ -169,6 +190,9 @@ impl Session {
         }
         if let Some((enhanced, text)) = envelope.hindrance(&self.extensions) {
             return self.finish(Some(RecipientStatus::ours(Stage::Mail, enhanced, text)));
+        }
+        if let Some(limit) = self.extensions.recipients_max {
+            envelope.asked = envelope.asked.min(limit.get());
         }
         if self.needs_reset {
             self.needs_reset = false;
@@ -274,3 +298,5 @@ const TOO_BIG: EnhancedStatus = EnhancedStatus::new(5, 3, 4);
 const TOO_MANY_RECIPIENTS: EnhancedStatus = EnhancedStatus::new(4, 5, 3);
 /// RFC 3463 §3.7, X.6.3: conversion required but not supported.
 const NO_CONVERSION: EnhancedStatus = EnhancedStatus::new(5, 6, 3);
+/// RFC 6531 §4, X.6.7: non-ASCII addresses not permitted.
+const NON_ASCII: EnhancedStatus = EnhancedStatus::new(5, 6, 7);

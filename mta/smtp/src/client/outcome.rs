@@ -17,6 +17,8 @@ pub struct Transaction {
     pub size_bytes: Option<u64>,
     /// The content may have bytes over 127: BODY=8BITMIME (RFC 6152).
     pub eight_bit: bool,
+    /// An address or a header field is internationalised: SMTPUTF8 (RFC 6531).
+    pub smtp_utf8: bool,
 }
 
 /// What became of a transaction.

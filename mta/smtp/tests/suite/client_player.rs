@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set hello=NAME protocol=lmtp pipelining=off tls=opportunistic|required auth=USER:PASSWORD auth_without_tls=yes
-//! begin from=<A> to=<B> .. [size=N] [8bit]     body TEXT     finish     abandon REASON     wrote
+//! begin from=<A> to=<B> .. [size=N] [8bit] [utf8]     body TEXT     finish     abandon REASON     wrote
 //! quit     eof REASON     deadline 300s|none     idle yes|no
 //! tls established     tls failed REASON          the session must have asked for the handshake
 //! new [over tls]      this session is over and another begins, at the greeting
@@ -220,6 +220,7 @@ fn transaction(text: &str) -> Transaction {
         recipients: Vec::new(),
         size_bytes: None,
         eight_bit: false,
+        smtp_utf8: false,
     };
     let address = |text: &str| text.strip_prefix('<').unwrap().strip_suffix('>').unwrap().to_owned();
     for word in text.split(' ') {
@@ -232,6 +233,7 @@ fn transaction(text: &str) -> Transaction {
             }
             Some(("size", size)) => transaction.size_bytes = Some(size.parse().unwrap()),
             None if word == "8bit" => transaction.eight_bit = true,
+            None if word == "utf8" => transaction.smtp_utf8 = true,
             _ => panic!("unknown word {word}"),
         }
     }

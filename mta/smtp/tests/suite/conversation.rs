@@ -60,6 +60,7 @@ impl Pair {
             recipients: recipients.iter().map(|path| ForwardPath::parse(path).unwrap()).collect(),
             size_bytes: Some(body.len() as u64),
             eight_bit: false,
+            smtp_utf8: false,
         };
         self.client.begin(transaction, self.now, &mut self.to_server);
         self.run();
@@ -207,6 +208,7 @@ fn a_reply_too_many_is_never_taken_for_the_next_one() {
         recipients: vec![ForwardPath::Postmaster],
         size_bytes: None,
         eight_bit: false,
+        smtp_utf8: false,
     };
     let (now, mut out) = (pair.now, Vec::new());
     pair.client.begin(transaction.clone(), now, &mut out);

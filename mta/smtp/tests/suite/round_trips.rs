@@ -281,6 +281,7 @@ proptest! {
             recipients: vec![ForwardPath::Postmaster; recipients],
             size_bytes: None,
             eight_bit: false,
+            smtp_utf8: false,
         };
         let (mut out, mut kept, mut events) = (Vec::new(), Vec::new(), Vec::new());
         session.begin(transaction.clone(), now, &mut out);
