@@ -103,9 +103,6 @@ impl Session {
     /// Ends the transaction under way and leaves the session idle. `rest` is for recipients without a status of
     /// their own.
     pub(super) fn finish(&mut self, rest: Option<RecipientStatus>) {
-        if self.state == State::Dot || self.state == State::LoneDot {
-            self.needs_reset = false; // RFC 5321 §4.1.1.4: the end of data cleared everything
-        }
         // Without `rest` each has one; should that ever be wrong, mail is tried again rather than lost.
         let rest = rest.unwrap_or_else(|| RecipientStatus::ours(self.stage(), OUR_SYSTEM, "no status"));
         self.end_transaction(&rest, HopStatus::Up);
@@ -147,4 +144,4 @@ const PROTOCOL: EnhancedStatus = EnhancedStatus::new(4, 5, 0);
 /// RFC 3463 §3.8, X.7.0: other or undefined security status.
 const SECURITY: EnhancedStatus = EnhancedStatus::new(4, 7, 0);
 /// RFC 3463 §3.4, X.3.0: other or undefined mail system status.
-const OUR_SYSTEM: EnhancedStatus = EnhancedStatus::new(4, 3, 0);
+pub(super) const OUR_SYSTEM: EnhancedStatus = EnhancedStatus::new(4, 3, 0);

@@ -1,16 +1,18 @@
-//! RSET, MAIL, RCPT and DATA: what is written together, and whom each reply decides about.
+//! RSET, MAIL, RCPT and DATA (or BDAT in its place): what is written together, and whom each reply decides about.
 //!
 //! The commands of a transaction have numbers: RSET 0, MAIL 1, RCPT 2 and up, DATA last. They are written in groups,
 //! and the next group when the last one is answered: without PIPELINING a group is one command. All of this holds
 //! for both, so there is one path through the replies.
 
 use super::ending::decision;
+use super::framing::{Count, Framing};
 use super::options::Protocol;
 use super::session::{Session, State};
 use super::{Extensions, RecipientStatus, Transaction};
 use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};
+use crate::stuff::DotStuffer;
 use std::io::Write;
 use std::iter;
 use std::time::Instant;
@@ -30,6 +32,8 @@ pub(super) struct Envelope {
     /// Refused recipients by their place, ascending.
     refused_recipients: Vec<(u32, RecipientStatus)>,
     accepted: u32,
+    /// The message goes by BDAT, and there is no DATA.
+    by_chunk: bool,
     /// Of the accepted ones, from the first: those that the server has decided about one by one after the message.
     decided: Vec<RecipientStatus>,
 }
@@ -53,6 +57,7 @@ impl Envelope {
             refused: None,
             refused_recipients: Vec::new(),
             accepted: 0,
+            by_chunk: false,
             decided: Vec::new(),
         }
     }
@@ -108,9 +113,18 @@ impl Envelope {
                 Step::Rset | Step::Mail | Step::Rcpt(_) => true,
                 // Unknown yet while replies to RCPT are awaited: RFC 2920 §3.1 lets DATA end the group.
                 Step::Data => {
-                    self.written == self.data() && (self.accepted > 0 || self.answered < self.written)
+                    !self.by_chunk
+                        && self.written == self.data()
+                        && (self.accepted > 0 || self.answered < self.written)
                 }
             }
+    }
+
+    /// All is answered: the size of the chunk to be sent, if there is one and somebody to send it to. It waits until
+    /// that is known: a message for nobody would have to be sent to its end.
+    fn chunk_due(&self) -> Option<u64> {
+        let wanted = self.by_chunk && self.refused.is_none() && self.accepted > 0;
+        self.transaction.size_bytes.filter(|_| wanted)
     }
 
     fn write(&mut self, extensions: &Extensions, out: &mut Vec<u8>) {
@@ -194,6 +208,9 @@ impl Session {
         if let Some(limit) = self.extensions.recipients_max {
             envelope.asked = envelope.asked.min(limit.get());
         }
+        // RFC 3030 §2: the size comes before the bytes, so a message of unknown size goes by DATA
+        envelope.by_chunk =
+            self.options.chunking && self.extensions.chunking && envelope.transaction.size_bytes.is_some();
         if self.needs_reset {
             self.needs_reset = false;
             envelope.written = RSET;
@@ -264,6 +281,8 @@ impl Session {
             self.await_step(now);
         } else if envelope.goes_on() {
             self.write_group(now, out);
+        } else if let Some(size) = envelope.chunk_due() {
+            self.start_body(Framing::Counted(Count::new(size)), now);
         } else {
             self.finish(None);
         }
@@ -274,14 +293,13 @@ impl Session {
         // Nobody is accepted after a refused MAIL, whatever RCPT says.
         let wanted = self.envelope.as_ref().is_some_and(|envelope| envelope.accepted > 0);
         if wanted {
-            self.state = State::Body { announced: false };
-            self.await_until(now, self.options.timeouts.data_block);
+            self.start_body(Framing::Stuffed(DotStuffer::new()), now);
         } else if self.options.protocol == Protocol::Lmtp {
             // RFC 2033 §4.2: DATA is to fail, and a dot would have no reply to wait for
             self.break_off("354 although every recipient was refused");
         } else {
             // RFC 2920 §3.1: a 354 after nothing but refusals is answered with an empty message
-            self.stuffer.finish(out);
+            DotStuffer::new().finish(out);
             self.state = State::LoneDot;
             self.await_until(now, self.options.timeouts.data_end);
         }

@@ -12,6 +12,8 @@ pub struct Options {
     pub protocol: Protocol,
     /// Use PIPELINING (RFC 2920) where it is offered.
     pub pipelining: bool,
+    /// Send messages by BDAT (RFC 3030) where CHUNKING is offered and the transaction's size is known.
+    pub chunking: bool,
     /// When to say STARTTLS; without effect on a session of [`Session::over_tls`](super::Session::over_tls).
     pub tls: Tls,
     /// With whom to say AUTH (RFC 4954); a session that cannot ends, and its transaction is deferred.
@@ -23,12 +25,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// SMTP, pipelining where offered, neither TLS nor AUTH, the timeouts of RFC 5321.
+    /// SMTP, pipelining where offered, neither BDAT nor TLS nor AUTH, the timeouts of RFC 5321.
     pub fn new(hello: impl Into<String>) -> Options {
         Options {
             hello: hello.into(),
             protocol: Protocol::Smtp,
             pipelining: true,
+            chunking: false,
             tls: Tls::Never,
             auth: None,
             auth_without_tls: false,

@@ -13,7 +13,7 @@ pub struct Transaction {
     /// Arguments of RCPT, in this order.
     pub recipients: Vec<ForwardPath>,
     /// Size of the content in bytes with CR LF line ends, before dot-stuffing, where known: declared by SIZE=
-    /// and checked against the server's limit (RFC 1870 §4, §6).
+    /// and checked against the server's limit (RFC 1870 §4, §6). Exact: after BDAT the message is held to it.
     pub size_bytes: Option<u64>,
     /// The content may have bytes over 127: BODY=8BITMIME (RFC 6152).
     pub eight_bit: bool,

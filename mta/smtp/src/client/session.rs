@@ -2,6 +2,7 @@
 
 use super::auth::Answer;
 use super::envelope::Envelope;
+use super::framing::Framing;
 use super::{Cause, Extensions, Options, Outcome, Transaction};
 use crate::reply::{ParsedReply, ReplyParser};
 use crate::stage::Stage;
@@ -36,7 +37,7 @@ pub struct Session {
     pub(super) extensions: Extensions,
     pub(super) state: State,
     pub(super) parser: ReplyParser,
-    pub(super) stuffer: DotStuffer,
+    pub(super) framing: Framing,
     /// When the awaited command, or the group it was in, was written.
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
@@ -76,7 +77,7 @@ pub(super) enum State {
     Body {
         announced: bool,
     },
-    /// The reply to the final dot.
+    /// The reply to the final dot or the last chunk.
     Dot,
     /// The reply to a dot that ends no message: 354 came although every recipient was refused.
     LoneDot,
@@ -96,7 +97,7 @@ impl Session {
             extensions: Extensions::default(),
             state: State::Greeting,
             parser: ReplyParser::new(),
-            stuffer: DotStuffer::new(),
+            framing: Framing::Stuffed(DotStuffer::new()),
             since: now,
             deadline,
             encrypted: false,
@@ -278,7 +279,10 @@ impl Session {
             State::Envelope => self.take_envelope(reply, now, out),
             State::Body { .. } => self.take_early(reply),
             State::Dot => self.take_final(reply, now),
-            State::LoneDot => self.finish(None),
+            State::LoneDot => {
+                self.needs_reset = false; // RFC 5321 §4.1.1.4: the end of data clears everything
+                self.finish(None);
+            }
             State::Handshake { .. } | State::Closed => unreachable!("no reply is read in these states"),
         }
         Some(event)

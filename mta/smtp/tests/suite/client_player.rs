@@ -1,7 +1,8 @@
 //! Plays a dialogue against a client session. Its own steps:
 //!
 //! ```text
-//! set hello=NAME protocol=lmtp pipelining=off tls=opportunistic|required auth=USER:PASSWORD auth_without_tls=yes
+//! set hello=NAME protocol=lmtp pipelining=off chunking=on
+//! set tls=opportunistic|required auth=USER:PASSWORD auth_without_tls=yes
 //! begin from=<A> to=<B> .. [size=N] [8bit] [utf8]     body TEXT     finish     abandon REASON     wrote
 //! quit     eof REASON     deadline 300s|none     idle yes|no
 //! tls established     tls failed REASON          the session must have asked for the handshake
@@ -64,6 +65,7 @@ impl Player {
     fn new(script: &Script, cut: Cut) -> Player {
         let mut options = Options::new(script.setting("hello").unwrap_or("client.test"));
         options.pipelining = script.setting("pipelining") != Some("off");
+        options.chunking = script.setting("chunking") == Some("on");
         if script.setting("protocol") == Some("lmtp") {
             options.protocol = Protocol::Lmtp;
         }
