@@ -123,8 +123,7 @@ impl Envelope {
     /// All is answered: the size of the chunk to be sent, if there is one and somebody to send it to. It waits until
     /// that is known: a message for nobody would have to be sent to its end.
     fn chunk_due(&self) -> Option<u64> {
-        let wanted = self.by_chunk && self.refused.is_none() && self.accepted > 0;
-        self.transaction.size_bytes.filter(|_| wanted)
+        self.transaction.size_bytes.filter(|_| self.by_chunk && self.accepted > 0)
     }
 
     fn write(&mut self, extensions: &Extensions, out: &mut Vec<u8>) {

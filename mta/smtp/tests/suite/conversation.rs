@@ -144,6 +144,7 @@ impl Pair {
                     assert!(self.server.is_starting_tls(), "both sides agree that TLS begins");
                     self.server.tls_established();
                     self.client.tls_established(self.now, &mut self.to_server);
+                    assert_eq!(*self.client.extensions(), client::Extensions::default());
                 }
                 client::Event::SendBody => {
                     for piece in self.body.chunks(self.step) {
