@@ -48,7 +48,11 @@ enum Step {
 }
 
 impl Envelope {
-    pub fn new(transaction: Transaction) -> Envelope {
+    pub fn new(mut transaction: Transaction) -> Envelope {
+        let Transaction { reverse_path, recipients, .. } = &transaction;
+        let beyond_ascii = !reverse_path.as_str().is_ascii()
+            || recipients.iter().any(|recipient| !recipient.as_str().is_ascii());
+        transaction.smtp_utf8 |= beyond_ascii;
         Envelope {
             asked: transaction.recipients.len() as u32,
             transaction,

@@ -17,7 +17,7 @@ pub struct Transaction {
     pub size_bytes: Option<u64>,
     /// The content may have bytes over 127: BODY=8BITMIME (RFC 6152).
     pub eight_bit: bool,
-    /// An address or a header field is internationalised: SMTPUTF8 (RFC 6531).
+    /// A header field is beyond ASCII: SMTPUTF8 (RFC 6531). An address that is needs no telling.
     pub smtp_utf8: bool,
 }
 
