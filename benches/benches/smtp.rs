@@ -5,7 +5,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use smtp::client::{self, Options, Transaction};
 use smtp::reply::ReplyParser;
-use smtp::server::{self, Extensions, Limits};
+use smtp::server;
 use smtp::stuff::{Chunk, DotStuffer, DotUnstuffer};
 use smtp::{ForwardPath, ReversePath, command};
 use std::hint::black_box;
@@ -19,7 +19,9 @@ fn parse(criterion: &mut Criterion) {
         ("rcpt", b"RCPT TO:<recipient@server.example>"),
         ("data", b"DATA"),
     ] {
-        group.bench_function(name, |bencher| bencher.iter(|| command::parse(black_box(line)).is_ok()));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| command::parse(black_box(line), command::Grammar::ALL).is_ok())
+        });
     }
     for (name, reply) in [
         ("reply", &b"250 2.0.0 Ok: queued as 4F2A11C3\r\n"[..]),
@@ -103,11 +105,7 @@ impl Pair {
         let options = Options { pipelining, ..Options::new("client.example") };
         Pair {
             client: client::Session::new(Arc::new(options), now),
-            server: server::Session::new(
-                Arc::from("mx.example"),
-                Arc::new(Limits::default()),
-                Extensions::default(),
-            ),
+            server: server::Session::new(Arc::new(server::Options::new("mx.example"))),
             to_client: Vec::new(),
             to_server: Vec::new(),
             transaction: Transaction {
@@ -115,6 +113,7 @@ impl Pair {
                 recipients: vec![ForwardPath::parse("recipient@server.example").expect("a good address")],
                 size_bytes: Some(4096),
                 eight_bit: false,
+                smtp_utf8: false,
             },
             now,
         }
@@ -158,7 +157,9 @@ impl Pair {
                         };
                         delivered += outcome.recipients.iter().filter(is_delivered).count();
                     }
-                    Some(client::Event::Reply { .. } | client::Event::Closed(_)) => {}
+                    Some(
+                        client::Event::Reply { .. } | client::Event::StartTls | client::Event::Closed(_),
+                    ) => {}
                 }
             }
             self.to_client.drain(..at);

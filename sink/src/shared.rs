@@ -3,7 +3,7 @@
 use crate::conversation::{Books, Conversation};
 use crate::timer::Timer;
 use behaviour::Site;
-use smtp::server::{Extensions, Limits, Session};
+use smtp::server::{Options, Session};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,7 @@ pub struct Shared {
     pub buffers: RefCell<Buffers>,
     /// How long a client may neither write nor read.
     pub silence: Duration,
-    name: Arc<str>,
-    limits: Arc<Limits>,
+    session: Arc<Options>,
 }
 
 /// Used by one connection at a time, for as long as it has bytes in its hands.
@@ -34,14 +33,13 @@ impl Shared {
             books: RefCell::new(books),
             buffers: RefCell::new(Buffers { input: vec![0; INPUT_BYTES].into(), output: Vec::new() }),
             silence,
-            name: Arc::from(HOST_NAME),
-            limits: Arc::new(Limits::default()),
+            session: Arc::new(Options::new(HOST_NAME)),
         }
     }
 
     /// The conversation of a new connection.
     pub fn converse(&self, number: u64, accepted_ns: u64) -> Conversation {
-        let session = Session::new(Arc::clone(&self.name), Arc::clone(&self.limits), Extensions::default());
+        let session = Session::new(Arc::clone(&self.session));
         let dialogue = self.site.dialogue(number);
         Conversation::new(number, session, dialogue, accepted_ns, &mut self.books.borrow_mut())
     }

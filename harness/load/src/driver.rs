@@ -100,7 +100,8 @@ impl Content {
         let template = Template::new(&message.run, &reverse_path, &recipients, message.size_bytes)
             .map_err(|problem| Error::option("--size", problem))?;
         let size_bytes = Some(template.size_bytes());
-        let transaction = Transaction { reverse_path, recipients, size_bytes, eight_bit: false };
+        let transaction =
+            Transaction { reverse_path, recipients, size_bytes, eight_bit: false, smtp_utf8: false };
         Ok(Content { transaction, template })
     }
 }

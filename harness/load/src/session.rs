@@ -59,6 +59,8 @@ fn timeouts(all: Duration) -> Timeouts {
     Timeouts {
         greeting: all,
         hello: all,
+        start_tls: all,
+        auth: all,
         mail: all,
         rcpt: all,
         data_init: all,

@@ -4,7 +4,7 @@ use crate::Settings;
 use crate::handover::{Handover, Message};
 use crate::header::{HopCounter, received_field};
 use delivery::{Envelope, EpochMs, MAX_CHUNK_BYTES};
-use smtp::server::{Event, Extensions, Limits, Session};
+use smtp::server::{Event, Limits, Options, Session};
 use smtp::{ForwardPath, Reply, ReversePath};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -30,13 +30,14 @@ const PIECE_BYTES: usize = MAX_CHUNK_BYTES - READ_BYTES;
 pub struct Shared {
     handover: Rc<Handover>,
     hostname: Arc<str>,
-    limits: Arc<Limits>,
+    session: Arc<Options>,
 }
 
 impl Shared {
     pub fn new(handover: Rc<Handover>, settings: &Settings) -> Shared {
         let limits = Limits { max_message_bytes: Some(settings.max_message_bytes), ..Limits::default() };
-        Shared { handover, hostname: settings.hostname.clone(), limits: Arc::new(limits) }
+        let session = Options { limits, ..Options::new(&*settings.hostname) };
+        Shared { handover, hostname: settings.hostname.clone(), session: Arc::new(session) }
     }
 }
 
@@ -69,7 +70,7 @@ struct Conversation {
 
 /// Serves one client until it leaves, is too slow, or the MTA stops.
 pub async fn serve(stream: TcpStream, client: IpAddr, shared: Rc<Shared>, stopping: watch::Receiver<bool>) {
-    let session = Session::new(shared.hostname.clone(), shared.limits.clone(), Extensions::default());
+    let session = Session::new(Arc::clone(&shared.session));
     let conversation = Conversation {
         shared,
         session,

@@ -1,8 +1,12 @@
 //! One command line into a value, RFC 5321 §4.1.1. It must not know what came before, nor allocate for anything
 //! but an address.
 
+mod parameters;
+mod verb;
+
 use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
+use verb::Verb;
 
 /// A command that is well-formed on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +15,10 @@ pub enum Command<'a> {
     Ehlo(&'a str),
     /// HELO and its argument as sent.
     Helo(&'a str),
+    /// STARTTLS.
+    StartTls,
+    /// AUTH, its arguments as sent.
+    Auth { mechanism: &'a str, initial: Option<&'a str> },
     /// MAIL.
     Mail {
         reverse_path: ReversePath,
@@ -49,7 +57,7 @@ pub enum BodyType {
 pub enum CommandError {
     /// No such command.
     Unknown,
-    /// A command of RFC 5321 that is not done here.
+    /// A command of RFC 5321 that is not done here, or one of an extension that is not in force.
     NotImplemented,
     /// A control character, or a byte over 126.
     InvalidCharacter(Option<Stage>),
@@ -61,8 +69,8 @@ pub enum CommandError {
     ForwardPath,
     /// A parameter of MAIL or RCPT that nobody announced.
     UnknownParameter(Stage),
-    /// A parameter of MAIL with a bad value, or twice.
-    Parameter,
+    /// A parameter with a bad value, or twice.
+    Parameter(Stage),
 }
 
 impl CommandError {
@@ -71,37 +79,59 @@ impl CommandError {
         match self {
             CommandError::Unknown | CommandError::NotImplemented => None,
             CommandError::InvalidCharacter(stage) => stage,
-            CommandError::Arguments(stage) | CommandError::UnknownParameter(stage) => Some(stage),
-            CommandError::ReversePath | CommandError::Parameter => Some(Stage::Mail),
+            CommandError::Arguments(stage)
+            | CommandError::UnknownParameter(stage)
+            | CommandError::Parameter(stage) => Some(stage),
+            CommandError::ReversePath => Some(Stage::Mail),
             CommandError::ForwardPath => Some(Stage::Rcpt),
         }
     }
+}
+
+/// The extensions whose verbs and parameters are in force. None by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Grammar {
+    /// STARTTLS, RFC 3207 §4.
+    pub start_tls: bool,
+    /// AUTH, RFC 4954 §4, and AUTH= of MAIL, §5.
+    pub auth: bool,
+    /// SIZE= of MAIL, RFC 1870 §3.
+    pub size: bool,
+    /// BODY= of MAIL, RFC 6152 §2.
+    pub eight_bit_mime: bool,
+}
+
+impl Grammar {
+    /// Everything at once.
+    pub const ALL: Grammar = Grammar { start_tls: true, auth: true, size: true, eight_bit_mime: true };
 }
 
 /// Parses one line without its CR LF. Any bytes may be given; the length is for the caller to bound.
 ///
 /// # Errors
 /// [`CommandError`], which names the refusal that fits.
-pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
+pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError> {
     // RFC 5321 §4.1.1: white space before the line end is tolerated
     let line = line.trim_ascii_end();
-    let verb = Verb::parse(line);
+    let verb = Verb::parse(line, grammar);
     // RFC 5321 §2.4: 8-bit and control characters in a command are a syntax error
     let text = match std::str::from_utf8(line) {
         // Without an early way out, so that it is done in wide registers.
         Ok(text) if line.iter().fold(true, |good, &byte| good & matches!(byte, b' '..=b'~')) => text,
-        _ => return Err(CommandError::InvalidCharacter(verb.and_then(Verb::stage))),
+        _ => return Err(CommandError::InvalidCharacter(verb.and_then(|(verb, _)| verb.stage()))),
     };
-    let verb = verb.ok_or(CommandError::Unknown)?;
-    let argument = text[VERB_BYTES..].trim_start_matches(' ');
+    let (verb, verb_bytes) = verb.ok_or(CommandError::Unknown)?;
+    let argument = text[verb_bytes..].trim_start_matches(' ');
     let alone = |command, stage| {
         if argument.is_empty() { Ok(command) } else { Err(CommandError::Arguments(stage)) }
     };
     match verb {
         Verb::Ehlo => hello_name(argument).map(Command::Ehlo),
         Verb::Helo => hello_name(argument).map(Command::Helo),
-        Verb::Mail => mail(argument),
-        Verb::Rcpt => rcpt(argument),
+        Verb::StartTls => alone(Command::StartTls, Stage::StartTls), // RFC 3207 §4: no parameters
+        Verb::Auth => auth(argument),
+        Verb::Mail => parameters::mail(argument, grammar),
+        Verb::Rcpt => parameters::rcpt(argument),
         Verb::Data => alone(Command::Data, Stage::Data),
         Verb::Rset => alone(Command::Rset, Stage::Rset),
         Verb::Quit => alone(Command::Quit, Stage::Quit),
@@ -114,56 +144,12 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Verb {
-    Ehlo,
-    Helo,
-    Mail,
-    Rcpt,
-    Data,
-    Rset,
-    Noop,
-    Vrfy,
-    Help,
-    Quit,
-    NotImplemented,
-}
-
-impl Verb {
-    /// RFC 5321 §2.4: verbs are in any case. All that are known have four letters.
-    fn parse(line: &[u8]) -> Option<Verb> {
-        let (verb, rest) = line.split_first_chunk::<VERB_BYTES>()?;
-        if !matches!(rest, [] | [b' ', ..]) {
-            return None;
-        }
-        match &verb.map(|byte| byte.to_ascii_uppercase()) {
-            b"EHLO" => Some(Verb::Ehlo),
-            b"HELO" => Some(Verb::Helo),
-            b"MAIL" => Some(Verb::Mail),
-            b"RCPT" => Some(Verb::Rcpt),
-            b"DATA" => Some(Verb::Data),
-            b"RSET" => Some(Verb::Rset),
-            b"NOOP" => Some(Verb::Noop),
-            b"VRFY" => Some(Verb::Vrfy),
-            b"HELP" => Some(Verb::Help),
-            b"QUIT" => Some(Verb::Quit),
-            // RFC 5321 §4.1.1.7 and appendix F; RFC 5321 §4.2.4: known and not done is 502
-            b"EXPN" | b"SEND" | b"SOML" | b"SAML" | b"TURN" => Some(Verb::NotImplemented),
-            _ => None,
-        }
-    }
-
-    fn stage(self) -> Option<Stage> {
-        match self {
-            Verb::Ehlo | Verb::Helo => Some(Stage::Ehlo),
-            Verb::Mail => Some(Stage::Mail),
-            Verb::Rcpt => Some(Stage::Rcpt),
-            Verb::Data => Some(Stage::Data),
-            Verb::Rset => Some(Stage::Rset),
-            Verb::Noop | Verb::Vrfy | Verb::Help => Some(Stage::Noop),
-            Verb::Quit => Some(Stage::Quit),
-            Verb::NotImplemented => None,
-        }
+/// RFC 4954 §4: a mechanism, and perhaps the first response.
+fn auth(argument: &str) -> Result<Command<'_>, CommandError> {
+    let mut words = argument.split(' ').filter(|word| !word.is_empty());
+    match (words.next(), words.next(), words.next()) {
+        (Some(mechanism), initial, None) => Ok(Command::Auth { mechanism, initial }),
+        _ => Err(CommandError::Arguments(Stage::Auth)),
     }
 }
 
@@ -175,88 +161,6 @@ fn hello_name(argument: &str) -> Result<&str, CommandError> {
     }
     Ok(argument)
 }
-
-/// RFC 5321 §4.1.1.2.
-fn mail(argument: &str) -> Result<Command<'_>, CommandError> {
-    let argument = strip_keyword(argument, "FROM:").ok_or(CommandError::Arguments(Stage::Mail))?;
-    let (path, parameters) = split_path(argument).ok_or(CommandError::ReversePath)?;
-    let reverse_path = ReversePath::parse(path).map_err(|_| CommandError::ReversePath)?;
-    let (mut size, mut body) = (None, None);
-    for parameter in parameters.split(' ').filter(|parameter| !parameter.is_empty()) {
-        if let Some(value) = strip_keyword(parameter, "SIZE=") {
-            if size.replace(size_value(value)?).is_some() {
-                return Err(CommandError::Parameter);
-            }
-        } else if let Some(value) = strip_keyword(parameter, "BODY=") {
-            if body.replace(body_value(value)?).is_some() {
-                return Err(CommandError::Parameter);
-            }
-        } else {
-            return Err(CommandError::UnknownParameter(Stage::Mail));
-        }
-    }
-    Ok(Command::Mail { reverse_path, size, body })
-}
-
-/// RFC 5321 §4.1.1.3. No parameter of RCPT is announced.
-fn rcpt(argument: &str) -> Result<Command<'_>, CommandError> {
-    let argument = strip_keyword(argument, "TO:").ok_or(CommandError::Arguments(Stage::Rcpt))?;
-    let (path, parameters) = split_path(argument).ok_or(CommandError::ForwardPath)?;
-    let forward_path = ForwardPath::parse(path).map_err(|_| CommandError::ForwardPath)?;
-    if !parameters.trim_start().is_empty() {
-        return Err(CommandError::UnknownParameter(Stage::Rcpt));
-    }
-    Ok(Command::Rcpt { forward_path })
-}
-
-/// RFC 1870 §3: one to twenty digits. What does not fit 64 bits is larger than any limit.
-fn size_value(value: &str) -> Result<u64, CommandError> {
-    if value.is_empty() || value.len() > SIZE_DIGITS_MAX || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(CommandError::Parameter);
-    }
-    Ok(value.parse().unwrap_or(u64::MAX))
-}
-
-/// RFC 6152 §2.
-fn body_value(value: &str) -> Result<BodyType, CommandError> {
-    if value.eq_ignore_ascii_case("7BIT") {
-        Ok(BodyType::SevenBit)
-    } else if value.eq_ignore_ascii_case("8BITMIME") {
-        Ok(BodyType::EightBitMime)
-    } else {
-        Err(CommandError::Parameter)
-    }
-}
-
-/// What comes after `keyword`, which is in any case.
-fn strip_keyword<'a>(text: &'a str, keyword: &str) -> Option<&'a str> {
-    let (start, rest) = text.split_at_checked(keyword.len())?;
-    start.eq_ignore_ascii_case(keyword).then_some(rest)
-}
-
-/// `<path> parameters` into the path without brackets and the parameters.
-///
-/// RFC 5321 §3.3: no space may stand before the bracket. Tolerated all the same, because it can mean only one
-/// thing and is sent by many.
-fn split_path(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start_matches(' ').strip_prefix('<')?;
-    let (mut quoted, mut escaped) = (false, false);
-    let end = text.bytes().position(|byte| {
-        let closes = byte == b'>' && !quoted;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        closes
-    })?;
-    let parameters = &text[end + 1..];
-    (parameters.is_empty() || parameters.starts_with(' ')).then_some((&text[..end], parameters))
-}
-
-const VERB_BYTES: usize = 4;
-const SIZE_DIGITS_MAX: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -292,9 +196,14 @@ mod tests {
             ("NOOP whatever it is", Ok(Command::Noop)),
             ("VRFY a", Ok(Command::Vrfy)),
             ("HELP", Ok(Command::Help)),
+            ("starttls", Ok(Command::StartTls)),
+            ("AUTH PLAIN", Ok(Command::Auth { mechanism: "PLAIN", initial: None })),
+            ("auth x  = ", Ok(Command::Auth { mechanism: "x", initial: Some("=") })),
+            ("MAIL FROM:<a@b> AUTH=<> SIZE=1", mail_command("a@b", Some(1), None)),
+            ("MAIL FROM:<a@b> AUTH=e+3Dmc2@b", mail_command("a@b", None, None)),
             ("QUIT\t", Ok(Command::Quit)),
         ] {
-            assert_eq!(parse(line.as_bytes()), command, "{line:?}");
+            assert_eq!(parse(line.as_bytes(), Grammar::ALL), command, "{line:?}");
         }
     }
 
@@ -310,6 +219,12 @@ mod tests {
             ("EXPN list", NotImplemented),
             ("EHLO", Arguments(Stage::Ehlo)),
             ("EHLO a b", Arguments(Stage::Ehlo)),
+            ("STARTTLS now", Arguments(Stage::StartTls)),
+            ("STARTTLSX", Unknown),
+            ("AUTH", Arguments(Stage::Auth)),
+            ("AUTH PLAIN = =", Arguments(Stage::Auth)),
+            ("MAIL FROM:<a@b> AUTH=a+3db", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> AUTH=<> AUTH=<>", Parameter(Stage::Mail)),
             ("DATA now", Arguments(Stage::Data)),
             ("QUIT 1", Arguments(Stage::Quit)),
             ("VRFY", Arguments(Stage::Noop)),
@@ -323,18 +238,33 @@ mod tests {
             ("MAIL FROM:<a@b", ReversePath),
             ("MAIL FROM:<a@b>SIZE=1", ReversePath),
             ("MAIL FROM:<a>", ReversePath),
-            ("MAIL FROM:<a@b> SIZE=", Parameter),
-            ("MAIL FROM:<a@b> SIZE=-1", Parameter),
-            ("MAIL FROM:<a@b> SIZE=100000000000000000000", Parameter),
-            ("MAIL FROM:<a@b> SIZE=1 SIZE=1", Parameter),
-            ("MAIL FROM:<a@b> BODY=BINARYMIME", Parameter),
+            ("MAIL FROM:<a@b> SIZE=", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> SIZE=-1", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> SIZE=100000000000000000000", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> SIZE=1 SIZE=1", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> BODY=BINARYMIME", Parameter(Stage::Mail)),
             ("MAIL FROM:<a@b> SIZE", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> RET=FULL", UnknownParameter(Stage::Mail)),
             ("RCPT TO:<>", ForwardPath),
             ("RCPT TO:<a@>", ForwardPath),
             ("RCPT TO:<a@b> NOTIFY=NEVER", UnknownParameter(Stage::Rcpt)),
         ] {
-            assert_eq!(parse(line.as_bytes()), Err(error), "{line:?}");
+            assert_eq!(parse(line.as_bytes(), Grammar::ALL), Err(error), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_force_is_not_understood() {
+        use CommandError::*;
+        for (line, error) in [
+            ("STARTTLS", NotImplemented),
+            ("STARTTLS now", NotImplemented),
+            ("AUTH", NotImplemented),
+            ("MAIL FROM:<a@b> AUTH=<>", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> SIZE=x", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> BODY=7BIT", UnknownParameter(Stage::Mail)),
+        ] {
+            assert_eq!(parse(line.as_bytes(), Grammar::default()), Err(error), "{line:?}");
         }
     }
 }

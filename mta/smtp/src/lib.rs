@@ -16,6 +16,7 @@
 //! | [`client`] | the session of the side that sends mail |
 //! | [`server`] | the session of the side that takes mail |
 
+mod base64;
 pub mod client;
 pub mod command;
 pub mod path;
@@ -24,6 +25,7 @@ pub mod server;
 pub mod stage;
 pub mod status;
 pub mod stuff;
+mod xtext;
 
 pub use path::{ForwardPath, Mailbox, PathError, ReversePath};
 pub use reply::{Reply, ReplyError};

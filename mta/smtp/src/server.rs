@@ -4,11 +4,17 @@
 //! sockets, spools or what a site's policy is.
 
 mod answer;
+mod auth;
+mod content;
 mod event;
-mod limits;
+mod hello;
+mod options;
 mod refusal;
+mod sequence;
 mod session;
+mod transaction;
 
+pub use auth::{Credentials, Mechanism, Mechanisms};
 pub use event::Event;
-pub use limits::{Extensions, Limits};
+pub use options::{Extensions, Limits, Options};
 pub use session::Session;

@@ -190,6 +190,7 @@ impl<'a> Connection<'a> {
                         self.run.statistics.borrow_mut().reply(stage, code, elapsed);
                     }
                 }
+                Some(Event::StartTls) => self.session.tls_failed("there is no TLS here", now),
                 Some(Event::SendBody) => self.start_body(now, output),
                 Some(Event::Done(outcome)) => break Some(Signal::Done(outcome)),
                 Some(Event::Closed(cause)) => break Some(Signal::Closed(cause)),
@@ -288,7 +289,7 @@ fn unanswered(cause: &Cause) -> Option<Stage> {
             Some(*stage)
         }
         Cause::LostAfterFinalDot => Some(Stage::Dot),
-        Cause::Quit | Cause::Refused { .. } | Cause::Abandoned { .. } => None,
+        Cause::Quit | Cause::Refused { .. } | Cause::Unusable { .. } | Cause::Abandoned { .. } => None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Answers: the default one to each event, the driver's own, and what either does to the session.
 
+use super::auth::Exchange;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
+use crate::base64;
 use crate::reply::Reply;
 use crate::status::Severity;
-use std::io::Write;
 
 impl Session {
     /// Answers the pending event with its default reply, and does what it says. Without one, does nothing.
@@ -13,6 +14,9 @@ impl Session {
         match pending {
             Pending::Connect => self.write_greeting(out),
             Pending::Hello { extended } => self.write_hello(extended, out),
+            Pending::StartTls => self.write(b"220 2.0.0 Ready to start TLS\r\n", out), // RFC 3207 §4
+            Pending::AuthChallenge => self.write_challenge(out),
+            Pending::Auth => self.write(b"235 2.7.0 Authentication succeeded\r\n", out), // RFC 4954 §6
             Pending::Mail => self.write(b"250 2.1.0 Ok\r\n", out), // RFC 3463 §3.2: X.1.0
             Pending::Rcpt => self.write(b"250 2.1.5 Ok\r\n", out),
             // RFC 2034 §4: 3xx has no enhanced status
@@ -24,26 +28,26 @@ impl Session {
             Pending::Quit => self.write(b"221 2.0.0 Bye\r\n", out),
             Pending::Invalid(refusal) => self.write(refusal.line(), out),
             // RFC 1870 §6.3: more than was declared, or nothing was
-            Pending::EndOfData if self.too_big => self.write(Refusal::TooBig.line(), out),
+            Pending::EndOfData if self.transaction.too_big => self.write(Refusal::TooBig.line(), out),
             Pending::EndOfData => self.write(b"250 2.0.0 Ok\r\n", out),
         }
-        self.answered(pending, pending != Pending::EndOfData || !self.too_big);
+        self.answered(pending, pending != Pending::EndOfData || !self.transaction.too_big);
     }
 
     /// Answers the pending event with `reply`; the event takes effect only if that is positive (2xx, for DATA
-    /// 3xx). A 421 closes the session, and so does any answer to QUIT. Without a pending event, a 421 may be sent
+    /// and a challenge 3xx). A 421 closes the session, and so does any answer to QUIT. Without a pending event, a 421 may be sent
     /// at any time (RFC 5321 §3.8), and nothing else is.
     pub fn reply(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if self.pending.is_none() && (!reply.code.is_shutdown() || self.state == State::Closed) {
             return;
         }
         // RFC 2034 §4: all replies carry one except the greeting and those to EHLO and HELO
-        let carries = self.extensions.enhanced_status_codes
+        let carries = self.options.extensions.enhanced_status_codes
             && !matches!(self.pending, Some(Pending::Connect | Pending::Hello { .. }));
         reply.write_with(reply.enhanced.filter(|_| carries), out);
         if let Some(pending) = self.pending.take() {
             let good = match pending {
-                Pending::Data => Severity::Intermediate,
+                Pending::Data | Pending::AuthChallenge => Severity::Intermediate,
                 _ => Severity::Completion,
             };
             self.answered(pending, reply.code.severity() == good);
@@ -57,13 +61,18 @@ impl Session {
     fn answered(&mut self, pending: Pending, positive: bool) {
         match pending {
             Pending::Connect => self.state = if positive { State::Connected } else { State::Refused },
-            Pending::Hello { .. } if positive => {
+            Pending::Hello { extended } if positive => {
                 // RFC 5321 §4.1.4: EHLO in the middle of a session is also a RSET
                 self.reset_transaction();
                 self.state = State::Ready;
+                self.extended = extended;
             }
+            Pending::StartTls if positive => self.state = State::StartingTls,
+            Pending::AuthChallenge if positive => self.state = State::AwaitingResponse,
+            Pending::AuthChallenge => self.exchange = None,
+            Pending::Auth => self.is_authenticated = positive,
             Pending::Mail if positive => self.state = State::Transaction,
-            Pending::Rcpt if positive => self.recipients += 1,
+            Pending::Rcpt if positive => self.transaction.recipients += 1,
             Pending::Data if positive => self.state = State::Body,
             Pending::Rset if positive => self.reset_transaction(),
             // RFC 5321 §4.1.1.4: the end of data ends the transaction, whether it was taken or not
@@ -74,60 +83,22 @@ impl Session {
                 }
             }
             Pending::Quit | Pending::Invalid(Refusal::TooManyErrors(_)) => self.state = State::Closed,
-            Pending::Hello { .. } | Pending::Mail | Pending::Rcpt | Pending::Data | Pending::Rset => {}
+            Pending::Hello { .. } | Pending::StartTls => {}
+            Pending::Mail | Pending::Rcpt | Pending::Data | Pending::Rset => {}
             Pending::Noop | Pending::Vrfy | Pending::Help | Pending::Invalid(_) => {}
         }
     }
 
-    /// RFC 5321 §4.2, §4.3.1: the host name comes first.
-    fn write_greeting(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"220 ");
-        out.extend_from_slice(self.name.as_bytes());
-        out.extend_from_slice(b" ESMTP\r\n");
-    }
-
-    /// RFC 5321 §4.1.1.1.
-    fn write_hello(&self, extended: bool, out: &mut Vec<u8>) {
-        out.extend_from_slice(if extended { b"250-" } else { b"250 " });
-        out.extend_from_slice(self.name.as_bytes());
+    /// RFC 4954 §4.
+    fn write_challenge(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"334 ");
+        base64::encode(self.exchange.as_ref().map_or(b"", Exchange::prompt), out);
         out.extend_from_slice(b"\r\n");
-        if !extended {
-            return;
-        }
-        let mut last_line = out.len() - self.name.len() - 6;
-        let mut keyword = |out: &mut Vec<u8>, line: &[u8]| {
-            last_line = out.len();
-            out.extend_from_slice(b"250-");
-            out.extend_from_slice(line);
-            out.extend_from_slice(b"\r\n");
-        };
-        if self.extensions.pipelining {
-            keyword(out, b"PIPELINING");
-        }
-        if self.extensions.size {
-            match self.limits.max_message_bytes {
-                Some(limit) => {
-                    let mut line = [0; SIZE_BYTES];
-                    let mut free = &mut line[..];
-                    write!(free, "SIZE {limit}").expect("the room is for the largest number");
-                    let used = SIZE_BYTES - free.len();
-                    keyword(out, &line[..used]);
-                }
-                None => keyword(out, b"SIZE"),
-            }
-        }
-        if self.extensions.eight_bit_mime {
-            keyword(out, b"8BITMIME");
-        }
-        if self.extensions.enhanced_status_codes {
-            keyword(out, b"ENHANCEDSTATUSCODES");
-        }
-        out[last_line + 3] = b' ';
     }
 
     /// Writes a line whose enhanced status stands at a fixed place, which is left out where none were offered.
     fn write(&self, line: &'static [u8], out: &mut Vec<u8>) {
-        if self.extensions.enhanced_status_codes {
+        if self.options.extensions.enhanced_status_codes {
             out.extend_from_slice(line);
         } else {
             out.extend_from_slice(&line[..CODE_BYTES]);
@@ -140,5 +111,3 @@ impl Session {
 const CODE_BYTES: usize = 4;
 /// `2.0.0 `
 const ENHANCED_BYTES: usize = 6;
-/// `SIZE 18446744073709551615`
-const SIZE_BYTES: usize = 25;

@@ -1,5 +1,6 @@
 //! What a client did, in the words of the driver that has to answer.
 
+use super::auth::Credentials;
 use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
 
@@ -10,6 +11,13 @@ pub enum Event<'a> {
     Connect,
     /// EHLO (`extended`) or HELO.
     Hello { name: &'a str, extended: bool },
+    /// STARTTLS. Once it is accepted see [`Session::is_starting_tls`](super::Session::is_starting_tls).
+    StartTls,
+    /// AUTH asks the client for a response: accepting sends the challenge of the mechanism, a reply of 3xx another
+    /// one, and any other reply ends the exchange.
+    AuthChallenge,
+    /// AUTH has come to its end.
+    Auth(Credentials),
     /// MAIL with its parameters.
     Mail { reverse_path: ReversePath, size: Option<u64>, eight_bit: bool },
     /// RCPT.

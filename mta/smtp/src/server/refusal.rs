@@ -12,6 +12,14 @@ pub enum Refusal {
     LineTooLong,
     /// It is not allowed now.
     Sequence(Stage),
+    /// AUTH with a mechanism that is not offered.
+    Mechanism,
+    /// A response of AUTH that is not base64, or not what its mechanism asks for.
+    AuthResponse,
+    /// A response of AUTH over the limit.
+    ResponseTooLong,
+    /// The client gave AUTH up.
+    AuthCancelled,
     /// DATA without an accepted recipient.
     NoRecipients,
     /// One recipient over the limit.
@@ -36,13 +44,18 @@ impl Refusal {
                 CommandError::ForwardPath => b"501 5.1.3 Bad recipient address syntax\r\n",
                 // RFC 5321 §4.1.1.11
                 CommandError::UnknownParameter(_) => b"555 5.5.4 Parameter not recognized\r\n",
-                CommandError::Parameter => b"501 5.5.4 Bad value of a parameter\r\n",
+                CommandError::Parameter(_) => b"501 5.5.4 Bad value of a parameter\r\n",
             },
             Refusal::LineTooLong => b"500 5.5.2 Line too long\r\n", // RFC 5321 §4.5.3.1.9
             Refusal::Sequence(_) => b"503 5.5.1 Bad sequence of commands\r\n", // RFC 5321 §4.1.4
+            // RFC 4954 §4 and §6
+            Refusal::Mechanism => b"504 5.5.4 Mechanism not offered\r\n",
+            Refusal::AuthResponse => b"501 5.5.2 Response cannot be decoded\r\n",
+            Refusal::ResponseTooLong => b"500 5.5.6 Authentication exchange line is too long\r\n",
+            Refusal::AuthCancelled => b"501 5.7.0 Authentication cancelled\r\n",
             Refusal::NoRecipients => b"554 5.5.1 No valid recipients\r\n", // RFC 5321 §3.3
             Refusal::TooManyRecipients => b"452 4.5.3 Too many recipients\r\n", // RFC 5321 §4.5.3.1.10
-            Refusal::TooBig => b"552 5.3.4 Message too big\r\n",    // RFC 1870 §6.1
+            Refusal::TooBig => b"552 5.3.4 Message too big\r\n",           // RFC 1870 §6.1
             Refusal::TooManyErrors(_) => b"421 4.7.0 Too many errors\r\n", // RFC 5321 §3.8
         }
     }
@@ -53,6 +66,10 @@ impl Refusal {
             Refusal::Malformed(error) => error.stage(),
             Refusal::LineTooLong => None,
             Refusal::Sequence(stage) => Some(stage),
+            Refusal::Mechanism
+            | Refusal::AuthResponse
+            | Refusal::ResponseTooLong
+            | Refusal::AuthCancelled => Some(Stage::Auth),
             Refusal::NoRecipients => Some(Stage::Data),
             Refusal::TooManyRecipients => Some(Stage::Rcpt),
             Refusal::TooBig => Some(Stage::Mail),
@@ -65,6 +82,10 @@ impl Refusal {
     pub const fn is_error(self) -> bool {
         match self {
             Refusal::Malformed(_) | Refusal::LineTooLong => true,
+            Refusal::Mechanism
+            | Refusal::AuthResponse
+            | Refusal::ResponseTooLong
+            | Refusal::AuthCancelled => true,
             Refusal::Sequence(stage) => !matches!(stage, Stage::Rcpt | Stage::Data),
             Refusal::NoRecipients | Refusal::TooManyRecipients | Refusal::TooBig => false,
             Refusal::TooManyErrors(_) => false,

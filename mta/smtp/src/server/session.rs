@@ -3,13 +3,15 @@
 //! ```text
 //! Start -> Connected -> Ready -> Transaction -> Body -> Ready -> ..
 //! ```
-//! EHLO, RSET and the end of data lead back to Ready, a refused greeting to Refused, QUIT and 421 to Closed.
+//! EHLO, RSET and the end of data lead back to Ready, AUTH by way of AwaitingResponse too, STARTTLS by way of
+//! StartingTls to Connected, a refused greeting to Refused, QUIT and 421 to Closed.
 
+use super::auth::Exchange;
 use super::refusal::Refusal;
-use super::{Event, Extensions, Limits};
-use crate::command::{self, BodyType, Command};
+use super::transaction::Transaction;
+use super::{Event, Options};
+use crate::command;
 use crate::stage::Stage;
-use crate::stuff::{Chunk, DotUnstuffer};
 use memchr::memchr_iter;
 use std::mem;
 use std::sync::Arc;
@@ -17,19 +19,19 @@ use std::sync::Arc;
 /// One connection from a client, seen from the taking side.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) name: Arc<str>,
-    pub(super) limits: Arc<Limits>,
-    pub(super) extensions: Extensions,
+    pub(super) options: Arc<Options>,
     pub(super) state: State,
     pub(super) pending: Option<Pending>,
     /// The line under way is over the limit and its rest is thrown away.
     discarding: bool,
+    /// The client said EHLO, so that it knows of the extensions.
+    pub(super) extended: bool,
+    pub(super) is_tls: bool,
+    pub(super) is_authenticated: bool,
+    /// Of AUTH, from its first challenge on.
+    pub(super) exchange: Option<Exchange>,
     pub(super) errors: u32,
-    // of the transaction under way
-    pub(super) recipients: u32,
-    body_bytes: u64,
-    pub(super) too_big: bool,
-    unstuffer: DotUnstuffer,
+    pub(super) transaction: Transaction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +42,12 @@ pub(super) enum State {
     Refused,
     /// Greeted, no EHLO or HELO yet.
     Connected,
+    /// STARTTLS was accepted: the next bytes are not SMTP.
+    StartingTls,
     /// No transaction under way.
     Ready,
+    /// A challenge of AUTH was sent: the next line is no command.
+    AwaitingResponse,
     /// MAIL was accepted.
     Transaction,
     /// After 354.
@@ -54,6 +60,9 @@ pub(super) enum State {
 pub(super) enum Pending {
     Connect,
     Hello { extended: bool },
+    StartTls,
+    AuthChallenge,
+    Auth,
     Mail,
     Rcpt,
     Data,
@@ -67,32 +76,32 @@ pub(super) enum Pending {
 }
 
 /// How a line begins, if there is one.
-enum Line<'a> {
+pub(super) enum Line<'a> {
     Whole(&'a [u8]),
     TooLong,
     More,
 }
 
 impl Session {
-    /// A connection that was just accepted; `name` is our host name.
-    pub fn new(name: Arc<str>, limits: Arc<Limits>, extensions: Extensions) -> Session {
+    /// A connection that was just accepted.
+    pub fn new(options: Arc<Options>) -> Session {
         Session {
-            name,
-            limits,
-            extensions,
+            options,
             state: State::Start,
             pending: None,
             discarding: false,
+            extended: false,
+            is_tls: false,
+            is_authenticated: false,
+            exchange: None,
             errors: 0,
-            recipients: 0,
-            body_bytes: 0,
-            too_big: false,
-            unstuffer: DotUnstuffer::new(),
+            transaction: Transaction::default(),
         }
     }
 
     /// Takes bytes from the client; returns how many are done with (also when there is no event) and what
-    /// happened. `None` asks for more input, or for the answer that the last event still waits for.
+    /// happened. `None` asks for more input, for the answer that the last event still waits for, or for the end of
+    /// the TLS handshake ([`Session::is_starting_tls`]).
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
         if self.pending.is_some() {
             return (0, None);
@@ -102,7 +111,9 @@ impl Session {
                 self.pending = Some(Pending::Connect);
                 (0, Some(Event::Connect))
             }
-            State::Body => self.next_body(input),
+            State::Body => self.next_content(input),
+            State::StartingTls => (0, None),
+            State::AwaitingResponse => self.next_response(input),
             State::Closed => (input.len(), None),
             State::Refused | State::Connected | State::Ready | State::Transaction => self.next_command(input),
         }
@@ -114,6 +125,8 @@ impl Session {
         match self.pending {
             Some(Pending::Connect) => Stage::Banner,
             Some(Pending::Hello { .. }) => Stage::Ehlo,
+            Some(Pending::StartTls) => Stage::StartTls,
+            Some(Pending::AuthChallenge | Pending::Auth) => Stage::Auth,
             Some(Pending::Mail) => Stage::Mail,
             Some(Pending::Rcpt) => Stage::Rcpt,
             Some(Pending::Data) => Stage::Data,
@@ -130,81 +143,67 @@ impl Session {
         self.state == State::Closed
     }
 
+    /// STARTTLS was accepted: flush, do the handshake, then call [`Session::tls_established`]. Until then nothing is
+    /// taken. Input that is left over at this moment was sent in the clear, perhaps by somebody in between, and must
+    /// never be heard later as if it had come under TLS: close the connection (RFC 3207 §4.2 and its errata).
+    pub fn is_starting_tls(&self) -> bool {
+        self.state == State::StartingTls
+    }
+
+    /// All that follows is under TLS. After STARTTLS everything that was said before is forgotten, and the client
+    /// begins again with EHLO (RFC 3207 §4.2). Before the greeting: TLS from the start, RFC 8314 §3.3.
+    pub fn tls_established(&mut self) {
+        self.is_tls = true;
+        if !matches!(self.state, State::Start | State::Closed) {
+            self.forget_client();
+        }
+    }
+
+    /// Other settings from now on, as for AUTH that is offered under TLS only. What is under way goes on.
+    pub fn set_options(&mut self, options: Arc<Options>) {
+        self.options = options;
+    }
+
     /// Forgets the transaction; the only place that does.
     pub(super) fn reset_transaction(&mut self) {
-        self.recipients = 0;
-        self.body_bytes = 0;
-        self.too_big = false;
-        self.unstuffer = DotUnstuffer::new();
+        self.transaction = Transaction::default();
         if matches!(self.state, State::Transaction | State::Body) {
             self.state = State::Ready;
         }
     }
 
-    fn next_body<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
-        let mut consumed = 0;
-        loop {
-            let (bytes, chunk) = self.unstuffer.next(&input[consumed..]);
-            consumed += bytes;
-            match chunk {
-                Chunk::More => return (consumed, None),
-                Chunk::Content(content) => {
-                    let wanted = self.count_body(content);
-                    if !wanted.is_empty() {
-                        return (consumed, Some(Event::Body(wanted)));
-                    }
-                }
-                Chunk::End => {
-                    self.pending = Some(Pending::EndOfData);
-                    let bare_newline = self.unstuffer.bare_newline();
-                    return (consumed, Some(Event::EndOfData { bare_newline, too_big: self.too_big }));
-                }
-            }
-        }
-    }
-
-    /// The part of `content` that is within the limit. RFC 1870 §5: the size counts line ends, and neither the
-    /// doubled dots nor the final one.
-    fn count_body<'a>(&mut self, content: &'a [u8]) -> &'a [u8] {
-        let before = self.body_bytes;
-        self.body_bytes = before.saturating_add(content.len() as u64);
-        match self.limits.max_message_bytes {
-            Some(limit) if self.body_bytes > limit => {
-                self.too_big = true;
-                let room = limit.saturating_sub(before);
-                &content[..usize::try_from(room).map_or(content.len(), |room| room.min(content.len()))]
-            }
-            _ => content,
-        }
+    /// As after the greeting.
+    fn forget_client(&mut self) {
+        self.reset_transaction();
+        self.state = State::Connected;
+        self.pending = None;
+        self.discarding = false;
+        self.extended = false;
+        self.is_authenticated = false;
+        self.exchange = None;
+        self.errors = 0;
     }
 
     fn next_command<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
-        let (consumed, line) = self.take_line(input);
+        let (consumed, line) = self.take_line(input, self.options.limits.max_line);
         let event = match line {
             Line::More => return (consumed, None),
             Line::TooLong => Err(Refusal::LineTooLong),
-            Line::Whole(line) => {
-                command::parse(line).map_err(Refusal::Malformed).and_then(|command| self.command(command))
-            }
+            Line::Whole(line) => command::parse(line, self.grammar())
+                .map_err(Refusal::Malformed)
+                .and_then(|command| self.command(command)),
         };
-        let event = event.unwrap_or_else(|refusal| {
-            let refusal = self.count_error(refusal);
-            self.pending = Some(Pending::Invalid(refusal));
-            Event::Invalid { stage: refusal.stage() }
-        });
-        (consumed, Some(event))
+        (consumed, Some(event.unwrap_or_else(|refusal| self.refuse(refusal))))
     }
 
     /// RFC 5321 §2.3.8: a line ends in CR LF and nothing else. One that is too long is thrown away as it comes,
     /// up to its end, so that the driver's buffer stays small.
-    fn take_line<'a>(&mut self, input: &'a [u8]) -> (usize, Line<'a>) {
+    pub(super) fn take_line<'a>(&mut self, input: &'a [u8], max_line: usize) -> (usize, Line<'a>) {
         let end = memchr_iter(b'\n', input).find(|&at| at > 0 && input[at - 1] == b'\r');
         match end {
-            Some(end) if mem::take(&mut self.discarding) || end + 1 > self.limits.max_line => {
-                (end + 1, Line::TooLong)
-            }
+            Some(end) if mem::take(&mut self.discarding) || end + 1 > max_line => (end + 1, Line::TooLong),
             Some(end) => (end + 1, Line::Whole(&input[..end - 1])),
-            None if self.discarding || input.len() >= self.limits.max_line => {
+            None if self.discarding || input.len() >= max_line => {
                 self.discarding = true;
                 let half_end = usize::from(input.last() == Some(&b'\r'));
                 (input.len() - half_end, Line::More)
@@ -213,60 +212,17 @@ impl Session {
         }
     }
 
-    /// Whether `command` is allowed now: RFC 5321 §4.1.4.
-    fn command<'a>(&mut self, command: Command<'a>) -> Result<Event<'a>, Refusal> {
-        let greeted = matches!(self.state, State::Ready | State::Transaction);
-        let (pending, event) = match command {
-            Command::Quit => (Pending::Quit, Event::Quit),
-            _ if self.state == State::Refused => return Err(Refusal::Sequence(Stage::Noop)),
-            Command::Ehlo(name) => (Pending::Hello { extended: true }, Event::Hello { name, extended: true }),
-            Command::Helo(name) => {
-                (Pending::Hello { extended: false }, Event::Hello { name, extended: false })
+    /// Makes a refusal the pending event.
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Event<'static> {
+        let stage = refusal.stage();
+        let mut refusal = refusal;
+        if refusal.is_error() {
+            self.errors = self.errors.saturating_add(1);
+            if self.errors > self.options.limits.max_errors {
+                refusal = Refusal::TooManyErrors(stage);
             }
-            Command::Mail { .. } if self.state != State::Ready => return Err(Refusal::Sequence(Stage::Mail)),
-            Command::Mail { reverse_path, size, body } => {
-                self.check_parameters(size, body)?;
-                let eight_bit = body == Some(BodyType::EightBitMime);
-                (Pending::Mail, Event::Mail { reverse_path, size, eight_bit })
-            }
-            Command::Rcpt { .. } if self.state != State::Transaction => {
-                return Err(Refusal::Sequence(Stage::Rcpt));
-            }
-            Command::Rcpt { .. } if self.recipients >= self.limits.max_recipients => {
-                return Err(Refusal::TooManyRecipients);
-            }
-            Command::Rcpt { forward_path } => (Pending::Rcpt, Event::Rcpt { forward_path }),
-            Command::Data if self.state != State::Transaction => return Err(Refusal::Sequence(Stage::Data)),
-            Command::Data if self.recipients == 0 => return Err(Refusal::NoRecipients),
-            Command::Data => (Pending::Data, Event::Data),
-            // RFC 5321 §4.1.1.5, §4.1.4: these are allowed before EHLO
-            Command::Rset => (Pending::Rset, Event::Rset),
-            Command::Noop => (Pending::Noop, Event::Noop),
-            Command::Vrfy => (Pending::Vrfy, Event::Vrfy),
-            Command::Help => (Pending::Help, Event::Help),
-        };
-        debug_assert!(greeted || !matches!(pending, Pending::Mail | Pending::Rcpt | Pending::Data));
-        self.pending = Some(pending);
-        Ok(event)
-    }
-
-    /// RFC 5321 §4.1.1.11: a parameter that was not offered is 555.
-    fn check_parameters(&self, size: Option<u64>, body: Option<BodyType>) -> Result<(), Refusal> {
-        let unknown = Refusal::Malformed(command::CommandError::UnknownParameter(Stage::Mail));
-        if (size.is_some() && !self.extensions.size) || (body.is_some() && !self.extensions.eight_bit_mime) {
-            return Err(unknown);
         }
-        match (size, self.limits.max_message_bytes) {
-            (Some(size), Some(limit)) if size > limit => Err(Refusal::TooBig), // RFC 1870 §6.1
-            _ => Ok(()),
-        }
-    }
-
-    fn count_error(&mut self, refusal: Refusal) -> Refusal {
-        if !refusal.is_error() {
-            return refusal;
-        }
-        self.errors = self.errors.saturating_add(1);
-        if self.errors > self.limits.max_errors { Refusal::TooManyErrors(refusal.stage()) } else { refusal }
+        self.pending = Some(Pending::Invalid(refusal));
+        Event::Invalid { stage }
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
+//! set starttls=on auth=plain,login tls=on keyword=WORD       on: from the start
+//! tls                                        the handshake after STARTTLS is done
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
 //! Events other than `message` may be left out of a script. Long messages are shown by their length.
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show};
-use smtp::server::{Event, Extensions, Limits, Session};
+use smtp::server::{Credentials, Event, Extensions, Limits, Mechanisms, Options, Session};
 use smtp::{EnhancedStatus, Reply, Stage};
 use std::sync::Arc;
 
@@ -58,6 +60,9 @@ impl Player {
     fn new(script: &Script, cut: Cut) -> Player {
         let number = |key| script.setting(key).map(|value| value.parse::<u32>().unwrap());
         let on = |key| script.setting(key) != Some("off");
+        let listed =
+            |key, word| script.setting(key).is_some_and(|words| words.split(',').any(|one| one == word));
+        let extra = |key| script.setting(key) == Some("on");
         let default = Limits::default();
         let limits = Limits {
             max_line: number("max-line").map_or(default.max_line, |bytes| bytes as usize),
@@ -70,15 +75,28 @@ impl Player {
             size: on("size"),
             eight_bit_mime: on("8bitmime"),
             enhanced_status_codes: on("enhanced"),
+            start_tls: extra("starttls"),
+            auth: Mechanisms { plain: listed("auth", "plain"), login: listed("auth", "login") },
         };
+        let max_line = limits.max_line;
+        let options = Options {
+            limits,
+            extensions,
+            extra_keywords: script.setting("keyword").map(str::to_owned).into_iter().collect(),
+            ..Options::new("mx.test")
+        };
+        let mut session = Session::new(Arc::new(options));
+        if extra("tls") {
+            session.tls_established();
+        }
         // Answers are looked up when an event comes, so those for the greeting have to be known before it.
         let answers = script.steps.iter().map_while(|(_, step)| match step {
             Step::Other(line) => Some(line.strip_prefix("answer banner ")),
             _ => None,
         });
         Player {
-            max_line: limits.max_line,
-            session: Session::new(Arc::from("mx.test"), Arc::new(limits), extensions),
+            max_line,
+            session,
             cut,
             block: Vec::new(),
             input: Vec::new(),
@@ -108,6 +126,15 @@ impl Player {
                     return Err(format!("server wrote\n  {}\nnot\n  {}", show(&self.out), show(bytes)));
                 }
                 self.out.drain(..bytes.len());
+            }
+            Step::Other(line) if line == "tls" => {
+                if !self.session.is_starting_tls() || !self.input.is_empty() {
+                    return Err(format!(
+                        "no handshake is due, or there is input before it: {}",
+                        show(&self.input)
+                    ));
+                }
+                self.session.tls_established();
             }
             Step::Other(line) => match line.split_once(' ') {
                 Some(("set", _)) => {}
@@ -146,7 +173,11 @@ impl Player {
         }
         self.input.drain(..at);
         let kept = self.input.len();
-        if kept >= self.max_line { Err(format!("{kept} bytes are left in the buffer")) } else { Ok(()) }
+        if kept >= self.max_line && self.trace.last().is_none_or(|event| event != "challenge") {
+            Err(format!("{kept} bytes are left in the buffer"))
+        } else {
+            Ok(())
+        }
     }
 
     fn answer(&mut self, is_valid: bool, at: usize) -> Result<(), String> {
@@ -182,6 +213,15 @@ fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
             format!("mail {reverse_path:?}{size}{}", if *eight_bit { " 8bit" } else { "" })
         }
         Event::Rcpt { forward_path } => format!("rcpt {forward_path:?}"),
+        Event::StartTls => "starttls".to_owned(),
+        Event::AuthChallenge => "challenge".to_owned(),
+        Event::Auth(credentials) => {
+            let hidden = format!("{credentials:?}");
+            assert!(!hidden.contains(&*credentials.password) || credentials.password.is_empty());
+            let Credentials { mechanism, act_as, user, password } = credentials;
+            let act_as = act_as.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+            format!("auth {mechanism:?} {user} {password}{act_as}")
+        }
         Event::Data => "data".to_owned(),
         Event::Rset => "rset".to_owned(),
         Event::Noop => "noop".to_owned(),

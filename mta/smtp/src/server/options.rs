@@ -1,0 +1,100 @@
+//! What a server session is told once: its name, its bounds, and what it offers. It must not know a session.
+
+use super::auth::Mechanisms;
+
+/// Settings of a session, shared by all that are alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Our host name, which greeting and reply to EHLO begin with.
+    pub name: String,
+    /// The bounds.
+    pub limits: Limits,
+    /// What EHLO lists and what is understood.
+    pub extensions: Extensions,
+    /// Further lines of the reply to EHLO, without code and CR LF. They are sent as they are, and change nothing
+    /// else: true or not is for who writes them.
+    pub extra_keywords: Vec<String>,
+}
+
+impl Options {
+    /// The default limits and extensions.
+    pub fn new(name: impl Into<String>) -> Options {
+        Options {
+            name: name.into(),
+            limits: Limits::default(),
+            extensions: Extensions::default(),
+            extra_keywords: Vec::new(),
+        }
+    }
+}
+
+/// Bounds of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a command line with its CR LF.
+    pub max_line: usize,
+    /// Accepted recipients of one transaction.
+    pub max_recipients: u32,
+    /// Bytes of a message, `None` for no limit.
+    pub max_message_bytes: Option<u64>,
+    /// Malformed or senseless commands in one session that are answered one by one; the next one closes it.
+    pub max_errors: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_line: DEFAULT_MAX_LINE,
+            max_recipients: DEFAULT_MAX_RECIPIENTS,
+            max_message_bytes: None,
+            max_errors: DEFAULT_MAX_ERRORS,
+        }
+    }
+}
+
+/// What EHLO lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// PIPELINING, RFC 2920.
+    pub pipelining: bool,
+    /// SIZE, RFC 1870.
+    pub size: bool,
+    /// 8BITMIME, RFC 6152.
+    pub eight_bit_mime: bool,
+    /// ENHANCEDSTATUSCODES, RFC 2034: also decides whether replies carry them.
+    pub enhanced_status_codes: bool,
+    /// STARTTLS, RFC 3207: listed while there is no TLS.
+    pub start_tls: bool,
+    /// AUTH, RFC 4954.
+    pub auth: Mechanisms,
+}
+
+impl Extensions {
+    /// Nothing at all, as a server of RFC 821.
+    pub const NONE: Extensions = Extensions {
+        pipelining: false,
+        size: false,
+        eight_bit_mime: false,
+        enhanced_status_codes: false,
+        start_tls: false,
+        auth: Mechanisms { plain: false, login: false },
+    };
+}
+
+impl Default for Extensions {
+    fn default() -> Extensions {
+        Extensions {
+            pipelining: true,
+            size: true,
+            eight_bit_mime: true,
+            enhanced_status_codes: true,
+            ..Extensions::NONE
+        }
+    }
+}
+
+/// RFC 5321 §4.5.3.1.4 asks for 512, RFC 1870 §3 for 26 more, and BODY= takes 14 more.
+const DEFAULT_MAX_LINE: usize = 1024;
+/// RFC 5321 §4.5.3.1.8 asks for 100.
+const DEFAULT_MAX_RECIPIENTS: u32 = 1000;
+const DEFAULT_MAX_ERRORS: u32 = 20;

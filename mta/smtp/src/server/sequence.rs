@@ -1,0 +1,79 @@
+//! Which command is allowed when, RFC 5321 §4.1.4.
+
+use super::Event;
+use super::refusal::Refusal;
+use super::session::{Pending, Session, State};
+use crate::command::{BodyType, Command, Grammar};
+use crate::stage::Stage;
+
+impl Session {
+    /// What a client may say, in whatever order.
+    pub(super) fn grammar(&self) -> Grammar {
+        let offered = &self.options.extensions;
+        Grammar {
+            start_tls: offered.start_tls,
+            auth: offered.auth.any(),
+            size: offered.size,
+            eight_bit_mime: offered.eight_bit_mime,
+        }
+    }
+
+    /// Makes `command` the pending event if it is allowed now.
+    pub(super) fn command<'a>(&mut self, command: Command<'a>) -> Result<Event<'a>, Refusal> {
+        let greeted = matches!(self.state, State::Ready | State::Transaction);
+        let (pending, event) = match command {
+            Command::Quit => (Pending::Quit, Event::Quit),
+            _ if self.state == State::Refused => return Err(Refusal::Sequence(Stage::Noop)),
+            Command::Ehlo(name) => (Pending::Hello { extended: true }, Event::Hello { name, extended: true }),
+            Command::Helo(name) => {
+                (Pending::Hello { extended: false }, Event::Hello { name, extended: false })
+            }
+            Command::StartTls => {
+                // RFC 3207 §4.2: once; and nothing may be under way that it would have to forget
+                if self.is_tls || !self.extended || self.state != State::Ready {
+                    return Err(Refusal::Sequence(Stage::StartTls));
+                }
+                (Pending::StartTls, Event::StartTls)
+            }
+            Command::Auth { mechanism, initial } => {
+                // RFC 4954 §4: once, and not during a transaction
+                if self.is_authenticated || !self.extended || self.state != State::Ready {
+                    return Err(Refusal::Sequence(Stage::Auth));
+                }
+                self.begin_auth(mechanism, initial)?
+            }
+            Command::Mail { .. } if self.state != State::Ready => return Err(Refusal::Sequence(Stage::Mail)),
+            Command::Mail { reverse_path, size, body } => {
+                self.check_size(size)?;
+                let eight_bit = body == Some(BodyType::EightBitMime);
+                (Pending::Mail, Event::Mail { reverse_path, size, eight_bit })
+            }
+            Command::Rcpt { .. } if self.state != State::Transaction => {
+                return Err(Refusal::Sequence(Stage::Rcpt));
+            }
+            Command::Rcpt { .. } if self.transaction.recipients >= self.options.limits.max_recipients => {
+                return Err(Refusal::TooManyRecipients);
+            }
+            Command::Rcpt { forward_path } => (Pending::Rcpt, Event::Rcpt { forward_path }),
+            Command::Data if self.state != State::Transaction => return Err(Refusal::Sequence(Stage::Data)),
+            Command::Data if self.transaction.recipients == 0 => return Err(Refusal::NoRecipients),
+            Command::Data => (Pending::Data, Event::Data),
+            // RFC 5321 §4.1.1.5, §4.1.4: these are allowed before EHLO
+            Command::Rset => (Pending::Rset, Event::Rset),
+            Command::Noop => (Pending::Noop, Event::Noop),
+            Command::Vrfy => (Pending::Vrfy, Event::Vrfy),
+            Command::Help => (Pending::Help, Event::Help),
+        };
+        debug_assert!(greeted || !matches!(pending, Pending::Mail | Pending::Rcpt | Pending::Data));
+        self.pending = Some(pending);
+        Ok(event)
+    }
+
+    /// RFC 1870 §6.1.
+    fn check_size(&self, size: Option<u64>) -> Result<(), Refusal> {
+        match (size, self.options.limits.max_message_bytes) {
+            (Some(size), Some(limit)) if size > limit => Err(Refusal::TooBig),
+            _ => Ok(()),
+        }
+    }
+}
