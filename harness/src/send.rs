@@ -2,26 +2,26 @@
 //!
 //! Only the command line: the load itself is the crate `load`.
 
-use clap::ValueEnum;
 use load::message::random_run_name;
 use load::progress::Display;
 use load::report::Report;
 use load::schedule::Model;
+use load::session::endpoint::Endpoint;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 mod pace;
+mod session;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The server, as 127.0.0.1:2525, [::1]:2525 or localhost:2525; loopback addresses only
-    #[arg(value_name = "ADDR:PORT", value_parser = parse_target)]
-    target: SocketAddr,
+    /// The server, as 127.0.0.1:2525, [::1]:2525, localhost:2525 or unix:/run/lmtp; on this host only
+    #[arg(value_name = "ADDR:PORT|unix:PATH")]
+    target: Endpoint,
     /// Connections kept busy at a time [default: 1]; in the open loop the most that are opened [default: 100]
     #[arg(long, value_name = "N")]
     connections: Option<u32>,
@@ -30,12 +30,8 @@ pub struct Args {
     /// Size of each message as it is sent, such as 4KiB
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = settings::size::parse)]
     size: u64,
-    /// Say QUIT and connect again after this many messages (0: never)
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    messages_per_connection: u64,
-    /// Send commands in groups where the server offers it
-    #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::On)]
-    pipelining: Switch,
+    #[command(flatten)]
+    session: session::Args,
     /// Sender of each message ("" for the null reverse-path)
     #[arg(long, value_name = "ADDRESS", default_value = "sender@mailrig.test")]
     from: String,
@@ -57,18 +53,9 @@ pub struct Args {
     /// No progress and no table
     #[arg(long)]
     quiet: bool,
-    /// How long to wait for a connection and for each reply, such as 10s [default: as RFC 5321 says, minutes]
-    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
-    timeout: Option<Duration>,
     /// End with the process that started this one
     #[arg(long, hide = true)]
     with_parent: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    On,
-    Off,
 }
 
 /// Sends the load. Exit status: 0 all accepted; 1 some were not, the generator itself lagged, or the results could not be
@@ -84,6 +71,10 @@ pub fn main(args: Args) -> ExitCode {
         (false, true) => Display::Bar,
         (false, false) => Display::Lines,
     };
+    let session = match args.session.options() {
+        Ok(session) => session,
+        Err(problem) => return complain(2, &problem, None),
+    };
     let plan = args.pace.plan(args.seed);
     let connections = match plan.model {
         Model::Closed { .. } => 1,
@@ -93,11 +84,7 @@ pub fn main(args: Args) -> ExitCode {
         target: args.target,
         plan,
         connections: args.connections.unwrap_or(connections),
-        session: load::session::Options {
-            messages_per_connection: Some(args.messages_per_connection).filter(|&limit| limit > 0),
-            pipelining: args.pipelining == Switch::On,
-            timeout: args.timeout,
-        },
+        session,
         message: load::message::Options {
             run: args.run.unwrap_or_else(random_run_name),
             size_bytes: args.size,
@@ -167,18 +154,10 @@ fn complain(status: u8, message: &str, hint: Option<&str>) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn parse_target(text: &str) -> Result<SocketAddr, String> {
-    let numeric = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    numeric.parse().map_err(|_| "not an address and a port, such as 127.0.0.1:2525".to_owned())
-}
-
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+fn parse_time(text: &str) -> Result<Duration, String> {
     match settings::duration::parse(text)? {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
-        timeout => Ok(timeout),
+        time => Ok(time),
     }
 }
 

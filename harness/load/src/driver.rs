@@ -12,6 +12,7 @@ use crate::run::{Run, Scratch};
 use crate::schedule::{Claim, Model, Schedule};
 use crate::session::slot;
 use crate::session::source::Sources;
+use crate::session::tls::Connector;
 use crate::statistics::Statistics;
 use crate::timer::Timer;
 use smtp::client::Transaction;
@@ -39,12 +40,15 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     descriptors::allow(connections)
         .map_err(|limit| Error::Descriptors { connections: options.connections, limit })?;
     let content = Content::new(options)?;
+    let address = options.target.ip().map_or("localhost".to_owned(), |ip| ip.to_string());
+    let connector = Connector::new(&options.session.tls, &address)
+        .map_err(|(name, problem)| Error::option(name, problem))?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let run = Rc::new(shared(options, content).map_err(Error::Runtime)?);
+        let run = Rc::new(shared(options, content, connector).map_err(Error::Runtime)?);
         let mut progress = Progress::new(options.progress, &options.plan, &run);
         drive(&run, connections, &mut progress).await.map_err(Error::Runtime)?;
         progress.finish();
@@ -54,8 +58,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
 
 /// Refuses what can't be; gives the number of connections that can be of use.
 fn check(options: &Options) -> Result<u64, Error> {
-    if !options.target.ip().to_canonical().is_loopback() {
-        return Err(Error::NotLoopback(options.target));
+    if !options.target.is_local() {
+        return Err(Error::NotLoopback(options.target.clone()));
     }
     if options.connections == 0 {
         return Err(Error::option("--connections", "must be at least 1"));
@@ -107,7 +111,7 @@ impl Content {
 }
 
 /// The state of a run that begins now.
-fn shared(options: &Options, content: Content) -> io::Result<Run> {
+fn shared(options: &Options, content: Content, connector: Option<Connector>) -> io::Result<Run> {
     let per_connection = options.session.messages_per_connection;
     let messages = options.plan.stop.after.unwrap_or(u64::MAX);
     let reconnections = per_connection.map_or(0, |limit| messages.div_ceil(limit));
@@ -118,12 +122,18 @@ fn shared(options: &Options, content: Content) -> io::Result<Run> {
     Ok(Run {
         transaction: content.transaction,
         template: content.template,
-        client: Arc::new(options.session.client()),
+        client: Arc::new(options.session.client(options.target.is_local())),
+        tls_mode: options.session.tls.mode,
+        connector,
         connect_timeout: options.session.connect_timeout(),
         messages_per_connection: per_connection,
         think,
         seed: options.seed,
-        sources: Sources::new(options.target, reconnections.max(options.connections.into())),
+        sources: Sources::new(
+            options.target.clone(),
+            options.session.sources,
+            reconnections.max(options.connections.into()),
+        ),
         schedule: RefCell::new(Schedule::new(&options.plan, Instant::now())),
         statistics: RefCell::new(Statistics::default()),
         clock: RefCell::new(Clock::start()),

@@ -4,16 +4,16 @@
 
 use crate::progress::Display;
 use crate::schedule::Plan;
+use crate::session::endpoint::Endpoint;
 use crate::{message, session};
-use std::net::SocketAddr;
 use std::time::Duration;
 use std::{fmt, io};
 
 /// What to send where, when and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server; a loopback address.
-    pub target: SocketAddr,
+    /// The server, on this host.
+    pub target: Endpoint,
     /// When messages start, and how many.
     pub plan: Plan,
     /// Connections at a time: in the closed loop so many, in the open loop at most so many.
@@ -32,7 +32,7 @@ pub struct Options {
 #[derive(Debug)]
 pub enum Error {
     /// The target is another host.
-    NotLoopback(SocketAddr),
+    NotLoopback(Endpoint),
     /// An option has a value that can't be.
     Option { name: &'static str, problem: String },
     /// This process may not open as many descriptors.
@@ -62,7 +62,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::NotLoopback(target) => {
-                write!(f, "refusing to load {target}: only loopback addresses (127.0.0.0/8, ::1) are allowed")
+                write!(
+                    f,
+                    "refusing to load {target}: only loopback addresses (127.0.0.0/8, ::1) and UNIX sockets are allowed"
+                )
             }
             Error::Option { name, problem } => write!(f, "{name}: {problem}"),
             Error::Descriptors { connections, limit } => {

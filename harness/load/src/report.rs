@@ -54,6 +54,8 @@ pub struct Report {
     pub cpu_s: f64,
     /// Connections that were established.
     pub connections_opened: u64,
+    /// TLS handshakes that took up an earlier session; their times are in the stage `handshake`.
+    pub tls_resumed: u64,
     /// Latency of positive replies by stage; `message`: an accepted message from its intended start to the reply to the
     /// dot; `service`: the same from its MAIL on.
     #[serde(serialize_with = "as_map")]
@@ -108,6 +110,7 @@ impl Report {
             throughput_msg_per_s: elapsed_s.filter(|&s| s > 0.0).map(|elapsed_s| accepted as f64 / elapsed_s),
             cpu_s: clock.cpu_s(),
             connections_opened: counts.connections_opened,
+            tls_resumed: counts.tls_resumed,
             stages: stages(statistics),
             latencies: LatencyRow::all(statistics.histograms()),
             start_lag: of(statistics, Series::StartLag),

@@ -6,6 +6,7 @@ use crate::distribution::{Distribution, generator};
 use crate::message::template::Template;
 use crate::schedule::{Claim, Next, Schedule};
 use crate::session::source::Sources;
+use crate::session::tls::{Connector, Mode};
 use crate::statistics::Statistics;
 use crate::timer::Timer;
 use smtp::client::Transaction;
@@ -19,6 +20,9 @@ pub struct Run {
     pub template: Template,
     pub transaction: Transaction,
     pub client: Arc<smtp::client::Options>,
+    pub tls_mode: Mode,
+    /// There where anything is encrypted.
+    pub connector: Option<Connector>,
     pub connect_timeout: Duration,
     /// Messages after which a connection is closed in an orderly way; none: never.
     pub messages_per_connection: Option<u64>,
@@ -45,6 +49,8 @@ pub struct Run {
 pub struct Scratch {
     /// What was just read.
     pub input: Box<[u8]>,
+    /// What TLS made of it.
+    pub opened: Vec<u8>,
     pub output: Output,
 }
 
@@ -130,7 +136,11 @@ impl Drop for UnderWay<'_> {
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch { input: vec![0; INPUT_BYTES].into_boxed_slice(), output: Output::default() }
+        Scratch {
+            input: vec![0; INPUT_BYTES].into_boxed_slice(),
+            opened: Vec::new(),
+            output: Output::default(),
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Counts {
     pub recipients_failed: u64,
     /// Connections that were established.
     pub connections_opened: u64,
+    /// TLS handshakes that took up an earlier session.
+    pub tls_resumed: u64,
     /// Messages of the warm-up that ended, and those of them that were accepted.
     pub warm_up_ended: u64,
     pub warm_up_accepted: u64,
@@ -105,6 +107,12 @@ impl Statistics {
         if measured {
             self.stage(Stage::Connect, Ending::Ok, elapsed);
         }
+    }
+
+    /// A TLS handshake was done in `elapsed`.
+    pub fn handshake(&mut self, resumed: bool, elapsed: Duration) {
+        self.counts.tls_resumed += u64::from(resumed);
+        self.stage(Stage::Handshake, Ending::Ok, elapsed);
     }
 
     /// A connection took a message upon itself at `now`.

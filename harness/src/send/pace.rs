@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
     /// Start no more messages after this long
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = super::parse_time)]
     duration: Option<Duration>,
     /// Keep messages meant to start within this first time out of the statistics
     #[arg(long, value_name = "TIME", value_parser = settings::duration::parse, default_value = "0")]
@@ -59,13 +59,6 @@ impl Args {
             warm_up: self.warmup,
             shard: Shard::WHOLE,
         }
-    }
-}
-
-fn parse_time(text: &str) -> Result<Duration, String> {
-    match settings::duration::parse(text)? {
-        Duration::ZERO => Err("must be longer than 0".to_owned()),
-        time => Ok(time),
     }
 }
 

@@ -4,37 +4,35 @@
 //! buffers: it reads into and writes from the run's scratch, and keeps only what the socket would not take.
 
 use super::deadline::Deadline;
+use super::stream::Stream;
+use super::tls::Mode;
+use super::wire::Wire;
 use crate::run::{Output, Run, Scratch};
 use crate::schedule::Claim;
 use crate::statistics::outcome::Ending;
 use smtp::Stage;
 use smtp::client::{Cause, Event, HopStatus, Outcome, Session};
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 /// A connection and its session.
 pub struct Connection<'a> {
     run: &'a Run,
     deadline: &'a mut Deadline,
-    stream: TcpStream,
+    wire: Wire,
     session: Session,
+    /// When the TLS handshake under way began.
+    handshake: Option<Instant>,
     /// Read, and not yet understood.
     unread: Vec<u8>,
-    /// To be written, and not yet taken by the socket.
-    unsent: Vec<u8>,
     /// The message under way, or the last one.
     claim: Option<Claim>,
     /// When the server last answered.
     answered: Instant,
     /// How much of the body was given to the session, while the message is being sent.
     body_sent: Option<usize>,
-    /// Nothing more can be written; what the server said before may still be there to be read.
-    write_failed: bool,
 }
 
 /// What a slot waits for.
@@ -52,21 +50,23 @@ enum Signal {
 
 impl<'a> Connection<'a> {
     /// A session on a connection that was just established.
-    pub fn new(run: &'a Run, deadline: &'a mut Deadline, stream: TcpStream) -> Connection<'a> {
+    pub fn new(run: &'a Run, deadline: &'a mut Deadline, stream: Stream) -> Connection<'a> {
         let now = Instant::now();
-        let session = Session::new(run.client.clone(), now);
-        Connection {
+        let mut connection = Connection {
             run,
             deadline,
-            stream,
-            session,
+            wire: Wire::new(stream),
+            session: Session::new(run.client.clone(), now),
+            handshake: None,
             unread: Vec::new(),
-            unsent: Vec::new(),
             claim: None,
             answered: now,
             body_sent: None,
-            write_failed: false,
+        };
+        if run.tls_mode == Mode::Implicit {
+            connection.start_tls(now);
         }
+        connection
     }
 
     /// Waits until the server has greeted us and a transaction can begin.
@@ -126,7 +126,7 @@ impl<'a> Connection<'a> {
     fn write(&mut self, command: impl FnOnce(&mut Session, &mut Vec<u8>)) {
         let output = &mut self.run.scratch.borrow_mut().output;
         command(&mut self.session, &mut output.bytes);
-        self.flush(&mut output.bytes);
+        self.wire.write(&mut output.bytes);
     }
 
     async fn signal(&mut self, wait: Wait) -> Signal {
@@ -140,19 +140,18 @@ impl<'a> Connection<'a> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>, wait: Wait) -> Poll<Signal> {
-        let Scratch { input, output } = &mut *self.run.scratch.borrow_mut();
+        let Scratch { input, opened, output } = &mut *self.run.scratch.borrow_mut();
         loop {
             self.write_unsent(context, output);
-            let mut buffer = ReadBuf::new(input);
-            let signal = match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.take_input(buffer.filled(), wait, output)
-                }
+            let signal = match self.wire.poll_read(context, input) {
+                Poll::Ready(Ok(read)) if read > 0 => match self.wire.open(&input[..read], opened) {
+                    Ok(opened) => self.take_input(opened, wait, output),
+                    Err(problem) => self.tls_broke(&problem, &input[..read], wait, output),
+                },
                 Poll::Ready(end) => {
                     let reason =
-                        end.map_or_else(|error| error.kind().to_string(), |()| "end of file".to_owned());
-                    self.session.closed(Instant::now(), &reason);
-                    self.pump(&[], wait, output)
+                        end.map_or_else(|error| error.kind().to_string(), |_| "end of file".to_owned());
+                    self.broken(&reason, wait, output)
                 }
                 Poll::Pending => {
                     ready!(self.deadline.poll(context, self.session.deadline()));
@@ -167,12 +166,63 @@ impl<'a> Connection<'a> {
     }
 
     fn take_input(&mut self, read: &[u8], wait: Wait, output: &mut Output) -> Option<Signal> {
+        if !self.wire.is_handshaking()
+            && let Some(began) = self.handshake.take()
+        {
+            self.established(began, output);
+        }
         if self.unread.is_empty() {
             return self.pump(read, wait, output);
         }
         let mut input = std::mem::take(&mut self.unread);
         input.extend_from_slice(read);
         self.pump(&input, wait, output)
+    }
+
+    fn start_tls(&mut self, now: Instant) {
+        let connector = self.run.connector.as_ref().expect("a session over TLS has been told how");
+        self.handshake = Some(now);
+        match connector.connect() {
+            Ok(tls) => self.wire.start_tls(tls),
+            Err(problem) => self.session.tls_failed(&problem, now),
+        }
+    }
+
+    fn established(&mut self, began: Instant, output: &mut Output) {
+        let now = Instant::now();
+        if self.is_measured(now) {
+            let resumed = self.wire.is_resumed();
+            self.run.statistics.borrow_mut().handshake(resumed, now.saturating_duration_since(began));
+        }
+        self.answered = now;
+        match self.run.tls_mode {
+            Mode::Implicit => self.session = Session::over_tls(self.run.client.clone(), now),
+            Mode::StartTls | Mode::Never => self.session.tls_established(now, &mut output.bytes),
+        }
+    }
+
+    /// The server's TLS is none, or none that we take.
+    fn tls_broke(&mut self, problem: &str, read: &[u8], wait: Wait, output: &mut Output) -> Option<Signal> {
+        let problem = match self.run.tls_mode == Mode::Implicit && read.starts_with(b"220") {
+            true => "the server greets in plaintext: it wants STARTTLS, or no TLS here",
+            false => problem,
+        };
+        if self.run.tls_mode == Mode::StartTls && self.handshake.take().is_some() {
+            self.session.tls_failed(problem, Instant::now());
+            return self.pump(&[], wait, output);
+        }
+        self.broken(problem, wait, output)
+    }
+
+    /// The connection is of no more use.
+    fn broken(&mut self, reason: &str, wait: Wait, output: &mut Output) -> Option<Signal> {
+        if self.run.tls_mode == Mode::Implicit && self.handshake.take().is_some() {
+            // The session has not begun, and so can't end.
+            let cause = Cause::Unusable { stage: Stage::Handshake, reason: reason.to_owned() };
+            return Some(Signal::Closed(cause));
+        }
+        self.session.closed(Instant::now(), reason);
+        self.pump(&[], wait, output)
     }
 
     /// Gives `input` to the session and acts on its events, up to one that the slot waits for.
@@ -190,7 +240,7 @@ impl<'a> Connection<'a> {
                         self.run.statistics.borrow_mut().reply(stage, code, elapsed);
                     }
                 }
-                Some(Event::StartTls) => self.session.tls_failed("there is no TLS here", now),
+                Some(Event::StartTls) => self.start_tls(now),
                 Some(Event::SendBody) => self.start_body(now, output),
                 Some(Event::Done(outcome)) => break Some(Signal::Done(outcome)),
                 Some(Event::Closed(cause)) => break Some(Signal::Closed(cause)),
@@ -200,7 +250,7 @@ impl<'a> Connection<'a> {
             self.body_sent = None;
         }
         self.unread.extend_from_slice(&input[taken..]);
-        self.flush(&mut output.bytes);
+        self.wire.write(&mut output.bytes);
         signal
     }
 
@@ -241,42 +291,17 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Writes as much of `out` as the socket takes now and keeps the rest.
-    fn flush(&mut self, out: &mut Vec<u8>) {
-        let mut written = 0;
-        while self.unsent.is_empty() && written < out.len() && !self.write_failed {
-            match self.stream.try_write(&out[written..]) {
-                Ok(length) => written += length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => self.write_failed = true,
-            }
-        }
-        if !self.write_failed {
-            self.unsent.extend_from_slice(&out[written..]);
-        }
-        out.clear();
-    }
-
-    /// Goes on with what the socket did not take at once. An error is left to be found by reading: what the server said
-    /// before it closed is worth more than how the connection broke.
+    /// Goes on with what the socket did not take at once.
     fn write_unsent(&mut self, context: &mut Context<'_>, output: &mut Output) {
-        while !self.write_failed && (!self.unsent.is_empty() || self.body_sent.is_some()) {
-            if self.unsent.is_empty() {
-                self.unsent = Vec::new();
+        loop {
+            if self.body_sent.is_some() && self.wire.is_clear() {
                 self.continue_body(Instant::now(), &mut output.bytes);
-                self.flush(&mut output.bytes);
-                continue;
+                self.wire.write(&mut output.bytes);
             }
-            if self.stream.poll_write_ready(context).is_pending() {
+            if self.wire.poll_write_unsent(context).is_ready() {
+                self.session.wrote(Instant::now());
+            } else if self.body_sent.is_none() || !self.wire.is_clear() {
                 return;
-            }
-            match self.stream.try_write(&self.unsent) {
-                Ok(length) => {
-                    self.unsent.drain(..length);
-                    self.session.wrote(Instant::now());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => self.write_failed = true,
             }
         }
     }

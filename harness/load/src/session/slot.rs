@@ -7,6 +7,7 @@
 use super::backoff::{Backoff, FAILURES_MAX, Verdict};
 use super::connection::Connection;
 use super::deadline::Deadline;
+use super::stream::Stream;
 use crate::dispatch::Order;
 use crate::run::Run;
 use crate::schedule::{Claim, Next};
@@ -18,7 +19,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
 /// Sends messages, `held` first, until there is none to be sent just now or the run is stopped.
 pub async fn slot(run: Rc<Run>, mut held: Option<Claim>) {
@@ -33,11 +33,15 @@ pub async fn slot(run: Rc<Run>, mut held: Option<Claim>) {
         if visit.answered > 0 {
             backoff.succeeded();
         }
-        if let End::TurnedAway(reason) = end {
-            match backoff.failed(run.answered.get(), fastrand::f64()) {
-                Verdict::Wait(wait) => tokio::time::sleep(wait).await,
-                Verdict::GiveUp => {
-                    run.stop(format!("gave up after {FAILURES_MAX} failures in a row: {reason}"))
+        match end {
+            End::Over => {}
+            End::Unusable(reason) if run.answered.get() == 0 => run.stop(format!("gave up: {reason}")),
+            End::TurnedAway(reason) | End::Unusable(reason) => {
+                match backoff.failed(run.answered.get(), fastrand::f64()) {
+                    Verdict::Wait(wait) => tokio::time::sleep(wait).await,
+                    Verdict::GiveUp => {
+                        run.stop(format!("gave up after {FAILURES_MAX} failures in a row: {reason}"))
+                    }
                 }
             }
         }
@@ -61,6 +65,8 @@ enum End {
     Over,
     /// The server could not be reached or did not want us.
     TurnedAway(String),
+    /// The server will never do what the run asks of it.
+    Unusable(String),
 }
 
 impl Visit {
@@ -155,12 +161,13 @@ impl Visit {
         match cause {
             // A server may close whenever it has answered; one that does so before is not working.
             Cause::PeerClosed { .. } if self.answered > 0 => End::Over,
+            Cause::Unusable { .. } => End::Unusable(failure(stage, code, &text)),
             _ => End::TurnedAway(failure(stage, code, &text)),
         }
     }
 }
 
-async fn connect(run: &Run, deadline: &mut Deadline) -> Result<TcpStream, String> {
+async fn connect(run: &Run, deadline: &mut Deadline) -> Result<Stream, String> {
     let started = Instant::now();
     let mut connecting = pin!(run.sources.connect());
     let connected = poll_fn(|context| match connecting.as_mut().poll(context) {
