@@ -190,7 +190,13 @@ impl Conversation {
             Event::Data => self.size_bytes = 0,
             Event::Quit => self.said_quit = true,
             Event::Invalid { .. } => refused_by_protocol = true,
-            Event::StartTls | Event::AuthChallenge | Event::Auth(_) => unreachable!("neither is offered"),
+            Event::StartTls
+            | Event::AuthChallenge
+            | Event::Auth(_)
+            | Event::Bdat { .. }
+            | Event::EndOfChunk { .. } => {
+                unreachable!("none of them is offered")
+            }
             Event::Connect | Event::Noop | Event::Vrfy | Event::Help | Event::Body(_) => {}
         }
         let step = site.step(&mut self.dialogue, Occasion { stage: self.session.stage(), recipient });

@@ -31,6 +31,8 @@ pub enum Command<'a> {
     Rcpt { forward_path: ForwardPath },
     /// DATA.
     Data,
+    /// BDAT, RFC 3030 §2: so many bytes follow, perhaps the last of the message.
+    Bdat { size: u64, last: bool },
     /// RSET.
     Rset,
     /// NOOP.
@@ -95,6 +97,8 @@ pub struct Grammar {
     pub start_tls: bool,
     /// AUTH, RFC 4954 §4, and AUTH= of MAIL, §5.
     pub auth: bool,
+    /// BDAT, RFC 3030 §2.
+    pub chunking: bool,
     /// SIZE= of MAIL, RFC 1870 §3.
     pub size: bool,
     /// BODY= of MAIL, RFC 6152 §2.
@@ -103,7 +107,8 @@ pub struct Grammar {
 
 impl Grammar {
     /// Everything at once.
-    pub const ALL: Grammar = Grammar { start_tls: true, auth: true, size: true, eight_bit_mime: true };
+    pub const ALL: Grammar =
+        Grammar { start_tls: true, auth: true, chunking: true, size: true, eight_bit_mime: true };
 }
 
 /// Parses one line without its CR LF. Any bytes may be given; the length is for the caller to bound.
@@ -133,6 +138,7 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
         Verb::Mail => parameters::mail(argument, grammar),
         Verb::Rcpt => parameters::rcpt(argument),
         Verb::Data => alone(Command::Data, Stage::Data),
+        Verb::Bdat => bdat(argument),
         Verb::Rset => alone(Command::Rset, Stage::Rset),
         Verb::Quit => alone(Command::Quit, Stage::Quit),
         Verb::Noop => Ok(Command::Noop), // RFC 5321 §4.1.1.9: an argument is ignored
@@ -141,6 +147,22 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
         Verb::Vrfy if argument.is_empty() => Err(CommandError::Arguments(Stage::Noop)),
         Verb::Vrfy => Ok(Command::Vrfy),
         Verb::NotImplemented => Err(CommandError::NotImplemented),
+    }
+}
+
+/// RFC 3030 §2. A size that does not fit 64 bits is none: nobody can wait for its end.
+fn bdat(argument: &str) -> Result<Command<'_>, CommandError> {
+    let error = CommandError::Arguments(Stage::Body);
+    let mut words = argument.split(' ').filter(|word| !word.is_empty());
+    let size = words.next().filter(|size| size.bytes().all(|byte| byte.is_ascii_digit())).ok_or(error)?;
+    let last = match words.next() {
+        None => false,
+        Some(marker) if marker.eq_ignore_ascii_case("LAST") => true,
+        Some(_) => return Err(error),
+    };
+    match (size.parse(), words.next()) {
+        (Ok(size), None) => Ok(Command::Bdat { size, last }),
+        _ => Err(error),
     }
 }
 
@@ -201,6 +223,8 @@ mod tests {
             ("auth x  = ", Ok(Command::Auth { mechanism: "x", initial: Some("=") })),
             ("MAIL FROM:<a@b> AUTH=<> SIZE=1", mail_command("a@b", Some(1), None)),
             ("MAIL FROM:<a@b> AUTH=e+3Dmc2@b", mail_command("a@b", None, None)),
+            ("BDAT 0", Ok(Command::Bdat { size: 0, last: false })),
+            ("bdat 18446744073709551615  last", Ok(Command::Bdat { size: u64::MAX, last: true })),
             ("QUIT\t", Ok(Command::Quit)),
         ] {
             assert_eq!(parse(line.as_bytes(), Grammar::ALL), command, "{line:?}");
@@ -225,6 +249,12 @@ mod tests {
             ("AUTH PLAIN = =", Arguments(Stage::Auth)),
             ("MAIL FROM:<a@b> AUTH=a+3db", Parameter(Stage::Mail)),
             ("MAIL FROM:<a@b> AUTH=<> AUTH=<>", Parameter(Stage::Mail)),
+            ("BDAT", Arguments(Stage::Body)),
+            ("BDAT LAST", Arguments(Stage::Body)),
+            ("BDAT +1", Arguments(Stage::Body)),
+            ("BDAT 1 FIRST", Arguments(Stage::Body)),
+            ("BDAT 1 LAST 1", Arguments(Stage::Body)),
+            ("BDAT 18446744073709551616", Arguments(Stage::Body)),
             ("DATA now", Arguments(Stage::Data)),
             ("QUIT 1", Arguments(Stage::Quit)),
             ("VRFY", Arguments(Stage::Noop)),
@@ -260,6 +290,7 @@ mod tests {
             ("STARTTLS", NotImplemented),
             ("STARTTLS now", NotImplemented),
             ("AUTH", NotImplemented),
+            ("BDAT x", NotImplemented),
             ("MAIL FROM:<a@b> AUTH=<>", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> SIZE=x", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> BODY=7BIT", UnknownParameter(Stage::Mail)),

@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+mod chunk;
 mod content;
 mod event;
 mod hello;

@@ -12,6 +12,7 @@ pub(super) enum Verb {
     Mail,
     Rcpt,
     Data,
+    Bdat,
     Rset,
     Noop,
     Vrfy,
@@ -42,6 +43,7 @@ impl Verb {
             b"QUIT" => Verb::Quit,
             b"STARTTLS" => offered(Verb::StartTls, grammar.start_tls),
             b"AUTH" => offered(Verb::Auth, grammar.auth),
+            b"BDAT" => offered(Verb::Bdat, grammar.chunking),
             // RFC 5321 §4.1.1.7 and appendix F; RFC 5321 §4.2.4: known and not done is 502
             b"EXPN" | b"SEND" | b"SOML" | b"SAML" | b"TURN" => Verb::NotImplemented,
             _ => return None,
@@ -57,6 +59,7 @@ impl Verb {
             Verb::Mail => Some(Stage::Mail),
             Verb::Rcpt => Some(Stage::Rcpt),
             Verb::Data => Some(Stage::Data),
+            Verb::Bdat => Some(Stage::Body),
             Verb::Rset => Some(Stage::Rset),
             Verb::Noop | Verb::Vrfy | Verb::Help => Some(Stage::Noop),
             Verb::Quit => Some(Stage::Quit),

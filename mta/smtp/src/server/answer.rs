@@ -6,6 +6,7 @@ use super::session::{Pending, Session, State};
 use crate::base64;
 use crate::reply::Reply;
 use crate::status::Severity;
+use std::io::Write;
 
 impl Session {
     /// Answers the pending event with its default reply, and does what it says. Without one, does nothing.
@@ -28,10 +29,14 @@ impl Session {
             Pending::Quit => self.write(b"221 2.0.0 Bye\r\n", out),
             Pending::Invalid(refusal) => self.write(refusal.line(), out),
             // RFC 1870 §6.3: more than was declared, or nothing was
-            Pending::EndOfData if self.transaction.too_big => self.write(Refusal::TooBig.line(), out),
+            Pending::EndOfChunk { .. } | Pending::EndOfData if self.transaction.too_big => {
+                self.write(Refusal::TooBig.line(), out);
+            }
+            Pending::EndOfChunk { size } => self.write_chunk_taken(size, out),
             Pending::EndOfData => self.write(b"250 2.0.0 Ok\r\n", out),
         }
-        self.answered(pending, pending != Pending::EndOfData || !self.transaction.too_big);
+        let is_content = matches!(pending, Pending::EndOfChunk { .. } | Pending::EndOfData);
+        self.answered(pending, !(is_content && self.transaction.too_big));
     }
 
     /// Answers the pending event with `reply`; the event takes effect only if that is positive (2xx, for DATA
@@ -73,8 +78,15 @@ impl Session {
             Pending::Auth => self.is_authenticated = positive,
             Pending::Mail if positive => self.state = State::Transaction,
             Pending::Rcpt if positive => self.transaction.recipients += 1,
-            Pending::Data if positive => self.state = State::Body,
+            Pending::Data => {
+                self.transaction.is_dotted = true;
+                if positive {
+                    self.state = State::Body;
+                }
+            }
             Pending::Rset if positive => self.reset_transaction(),
+            // RFC 3030 §2: the transaction has failed, and what is in the pipeline is refused chunk by chunk
+            Pending::EndOfChunk { .. } if !positive => self.reset_transaction(),
             // RFC 5321 §4.1.1.4: the end of data ends the transaction, whether it was taken or not
             Pending::EndOfData => {
                 self.reset_transaction();
@@ -84,7 +96,7 @@ impl Session {
             }
             Pending::Quit | Pending::Invalid(Refusal::TooManyErrors(_)) => self.state = State::Closed,
             Pending::Hello { .. } | Pending::StartTls => {}
-            Pending::Mail | Pending::Rcpt | Pending::Data | Pending::Rset => {}
+            Pending::Mail | Pending::Rcpt | Pending::Rset | Pending::EndOfChunk { .. } => {}
             Pending::Noop | Pending::Vrfy | Pending::Help | Pending::Invalid(_) => {}
         }
     }
@@ -94,6 +106,12 @@ impl Session {
         out.extend_from_slice(b"334 ");
         base64::encode(self.exchange.as_ref().map_or(b"", Exchange::prompt), out);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// RFC 3030 §4.2 has such a text.
+    fn write_chunk_taken(&self, size: u64, out: &mut Vec<u8>) {
+        let enhanced = if self.options.extensions.enhanced_status_codes { "2.0.0 " } else { "" };
+        write!(out, "250 {enhanced}{size} octets received\r\n").expect("a Vec takes what it is given");
     }
 
     /// Writes a line whose enhanced status stands at a fixed place, which is left out where none were offered.

@@ -4,7 +4,7 @@ use super::auth::Credentials;
 use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
 
-/// What the client did. Everything but [`Event::Body`] waits for an answer.
+/// What the client did. Everything but [`Event::Bdat`] and [`Event::Body`] waits for an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The connection is there: the greeting is due.
@@ -37,9 +37,16 @@ pub enum Event<'a> {
     /// A command that is unknown, malformed, too long, out of sequence or over a limit: `accept` sends the
     /// refusal that fits.
     Invalid { stage: Option<Stage> },
-    /// A piece of the message, dots removed, otherwise as received.
+    /// BDAT, the first of the transaction or another one: `size` bytes follow, as [`Event::Body`], and then
+    /// `EndOfData` (`last`) or `EndOfChunk`, which is what the reply belongs to. Not told of a chunk that the
+    /// protocol refuses: that is `Invalid` once its bytes have come and gone.
+    Bdat { size: u64, last: bool },
+    /// A piece of the message: after DATA dots removed, otherwise as received.
     Body(&'a [u8]),
-    /// The message ended. `bare_newline`: it has a CR or LF on its own. `too_big`: over the limit; what is over
+    /// A chunk ended that is not the last one; `too_big` as below. Any answer but a positive one ends the
+    /// transaction.
+    EndOfChunk { size: u64, too_big: bool },
+    /// The message ended, by the final dot or with its last chunk. `bare_newline`: it has a CR or LF on its own. `too_big`: over the limit; what is over
     /// was not handed out.
     EndOfData { bare_newline: bool, too_big: bool },
 }

@@ -43,6 +43,9 @@ impl Session {
         if offered.start_tls && !self.is_tls {
             lines.push(b"STARTTLS");
         }
+        if offered.chunking {
+            lines.push(b"CHUNKING");
+        }
         self.write_auth(lines);
         self.options.extra_keywords.iter().for_each(|line| lines.push(line.as_bytes()));
     }

@@ -65,6 +65,8 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// STARTTLS, RFC 3207: listed while there is no TLS.
     pub start_tls: bool,
+    /// CHUNKING, RFC 3030.
+    pub chunking: bool,
     /// AUTH, RFC 4954.
     pub auth: Mechanisms,
 }
@@ -77,6 +79,7 @@ impl Extensions {
         eight_bit_mime: false,
         enhanced_status_codes: false,
         start_tls: false,
+        chunking: false,
         auth: Mechanisms { plain: false, login: false },
     };
 }

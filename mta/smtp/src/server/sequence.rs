@@ -13,6 +13,7 @@ impl Session {
         Grammar {
             start_tls: offered.start_tls,
             auth: offered.auth.any(),
+            chunking: offered.chunking,
             size: offered.size,
             eight_bit_mime: offered.eight_bit_mime,
         }
@@ -48,16 +49,22 @@ impl Session {
                 let eight_bit = body == Some(BodyType::EightBitMime);
                 (Pending::Mail, Event::Mail { reverse_path, size, eight_bit })
             }
-            Command::Rcpt { .. } if self.state != State::Transaction => {
+            // RFC 3030 §2: recipients come before the first chunk
+            Command::Rcpt { .. } if self.state != State::Transaction || self.transaction.is_chunked => {
                 return Err(Refusal::Sequence(Stage::Rcpt));
             }
             Command::Rcpt { .. } if self.transaction.recipients >= self.options.limits.max_recipients => {
                 return Err(Refusal::TooManyRecipients);
             }
             Command::Rcpt { forward_path } => (Pending::Rcpt, Event::Rcpt { forward_path }),
-            Command::Data if self.state != State::Transaction => return Err(Refusal::Sequence(Stage::Data)),
-            Command::Data if self.transaction.recipients == 0 => return Err(Refusal::NoRecipients),
+            Command::Data if self.state != State::Transaction || self.transaction.is_chunked => {
+                return Err(Refusal::Sequence(Stage::Data));
+            }
+            Command::Data if self.transaction.recipients == 0 => {
+                return Err(Refusal::NoRecipients(Stage::Data));
+            }
             Command::Data => (Pending::Data, Event::Data),
+            Command::Bdat { .. } => unreachable!("its bytes are seen to with it"),
             // RFC 5321 §4.1.1.5, §4.1.4: these are allowed before EHLO
             Command::Rset => (Pending::Rset, Event::Rset),
             Command::Noop => (Pending::Noop, Event::Noop),

@@ -3,14 +3,17 @@
 //! ```text
 //! Start -> Connected -> Ready -> Transaction -> Body -> Ready -> ..
 //! ```
+//! The bytes of a chunk (BDAT) may come in any state that takes commands.
+//!
 //! EHLO, RSET and the end of data lead back to Ready, AUTH by way of AwaitingResponse too, STARTTLS by way of
 //! StartingTls to Connected, a refused greeting to Refused, QUIT and 421 to Closed.
 
 use super::auth::Exchange;
+use super::chunk::Chunk;
 use super::refusal::Refusal;
 use super::transaction::Transaction;
 use super::{Event, Options};
-use crate::command;
+use crate::command::{self, Command};
 use crate::stage::Stage;
 use memchr::memchr_iter;
 use std::mem;
@@ -32,6 +35,8 @@ pub struct Session {
     pub(super) exchange: Option<Exchange>,
     pub(super) errors: u32,
     pub(super) transaction: Transaction,
+    /// Of BDAT, whatever the state.
+    pub(super) chunk: Option<Chunk>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,7 @@ pub(super) enum Pending {
     Help,
     Quit,
     Invalid(Refusal),
+    EndOfChunk { size: u64 },
     EndOfData,
 }
 
@@ -96,6 +102,7 @@ impl Session {
             exchange: None,
             errors: 0,
             transaction: Transaction::default(),
+            chunk: None,
         }
     }
 
@@ -115,12 +122,15 @@ impl Session {
             State::StartingTls => (0, None),
             State::AwaitingResponse => self.next_response(input),
             State::Closed => (input.len(), None),
-            State::Refused | State::Connected | State::Ready | State::Transaction => self.next_command(input),
+            State::Refused | State::Connected | State::Ready | State::Transaction => match self.chunk {
+                Some(_) => self.next_of_chunk(input),
+                None => self.next_command(input),
+            },
         }
     }
 
-    /// The stage of the pending event: [`Stage::Banner`] for `Connect`, [`Stage::Dot`] for `EndOfData`,
-    /// [`Stage::Noop`] for what has no stage of its own, and for none.
+    /// The stage of the pending event: [`Stage::Banner`] for `Connect`, [`Stage::Body`] for `EndOfChunk`,
+    /// [`Stage::Dot`] for `EndOfData`, [`Stage::Noop`] for what has no stage of its own, and for none.
     pub fn stage(&self) -> Stage {
         match self.pending {
             Some(Pending::Connect) => Stage::Banner,
@@ -130,6 +140,7 @@ impl Session {
             Some(Pending::Mail) => Stage::Mail,
             Some(Pending::Rcpt) => Stage::Rcpt,
             Some(Pending::Data) => Stage::Data,
+            Some(Pending::EndOfChunk { .. }) => Stage::Body,
             Some(Pending::EndOfData) => Stage::Dot,
             Some(Pending::Rset) => Stage::Rset,
             Some(Pending::Quit) => Stage::Quit,
@@ -181,6 +192,7 @@ impl Session {
         self.extended = false;
         self.is_authenticated = false;
         self.exchange = None;
+        self.chunk = None;
         self.errors = 0;
     }
 
@@ -189,9 +201,14 @@ impl Session {
         let event = match line {
             Line::More => return (consumed, None),
             Line::TooLong => Err(Refusal::LineTooLong),
-            Line::Whole(line) => command::parse(line, self.grammar())
-                .map_err(Refusal::Malformed)
-                .and_then(|command| self.command(command)),
+            Line::Whole(line) => match command::parse(line, self.grammar()) {
+                Ok(Command::Bdat { size, last }) => {
+                    let (bytes, event) = self.begin_chunk(size, last, &input[consumed..]);
+                    return (consumed + bytes, event);
+                }
+                Ok(command) => self.command(command),
+                Err(error) => Err(Refusal::Malformed(error)),
+            },
         };
         (consumed, Some(event.unwrap_or_else(|refusal| self.refuse(refusal))))
     }

@@ -1,6 +1,6 @@
 //! What is known of the transaction under way. It must not know the session.
 
-use crate::stuff::DotUnstuffer;
+use crate::stuff::{DotUnstuffer, Newlines};
 
 /// From MAIL to the end of data. The default is that of no transaction, so that one assignment forgets it all.
 #[derive(Debug, Default)]
@@ -10,7 +10,13 @@ pub(super) struct Transaction {
     body_bytes: u64,
     /// More content came than the limit allows.
     pub too_big: bool,
+    /// DATA was tried.
+    pub is_dotted: bool,
     pub unstuffer: DotUnstuffer,
+    /// BDAT was said.
+    pub is_chunked: bool,
+    /// Of all chunks.
+    pub newlines: Newlines,
 }
 
 impl Transaction {

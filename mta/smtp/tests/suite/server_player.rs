@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! set starttls=on auth=plain,login tls=on keyword=WORD       on: from the start
+//! set starttls=on chunking=on auth=plain,login tls=on keyword=WORD       on: from the start
 //! tls                                        the handshake after STARTTLS is done
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
@@ -76,6 +76,7 @@ impl Player {
             eight_bit_mime: on("8bitmime"),
             enhanced_status_codes: on("enhanced"),
             start_tls: extra("starttls"),
+            chunking: extra("chunking"),
             auth: Mechanisms { plain: listed("auth", "plain"), login: listed("auth", "login") },
         };
         let max_line = limits.max_line;
@@ -159,12 +160,17 @@ impl Player {
             at += consumed;
             let Some(event) = event else { break };
             let is_valid = !matches!(event, Event::Invalid { .. });
-            let is_body = matches!(event, Event::Body(_));
+            let is_content = matches!(event, Event::Body(_) | Event::Bdat { .. });
             match event {
                 Event::Body(bytes) => self.message.extend_from_slice(bytes),
+                // what came before belongs to a message that was given up
+                Event::Mail { .. } => {
+                    self.message.clear();
+                    self.trace.push(event_text(&event, &mut self.message));
+                }
                 event => self.trace.push(event_text(&event, &mut self.message)),
             }
-            if !is_body {
+            if !is_content {
                 self.answer(is_valid, at)?;
             }
             if !was_closed && self.session.is_closed() {
@@ -231,6 +237,10 @@ fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
         Event::Invalid { stage: None } => "invalid".to_owned(),
         Event::Invalid { stage: Some(stage) } => format!("invalid {stage}"),
         Event::Body(_) => unreachable!("collected by the caller"),
+        Event::Bdat { size, last } => format!("bdat {size}{}", if *last { " last" } else { "" }),
+        Event::EndOfChunk { size, too_big } => {
+            format!("chunk {}{size}", if *too_big { "too big: " } else { "" })
+        }
         Event::EndOfData { bare_newline, too_big } => {
             let content = std::mem::take(message);
             let bare = if *bare_newline { "bare newline: " } else { "" };
