@@ -194,7 +194,8 @@ impl Conversation {
             | Event::AuthChallenge
             | Event::Auth(_)
             | Event::Bdat { .. }
-            | Event::EndOfChunk { .. } => {
+            | Event::EndOfChunk { .. }
+            | Event::NextRecipient { .. } => {
                 unreachable!("none of them is offered")
             }
             Event::Connect | Event::Noop | Event::Vrfy | Event::Help | Event::Body(_) => {}

@@ -15,6 +15,8 @@ pub enum Command<'a> {
     Ehlo(&'a str),
     /// HELO and its argument as sent.
     Helo(&'a str),
+    /// LHLO of LMTP, RFC 2033 §4.1, and its argument as sent.
+    Lhlo(&'a str),
     /// STARTTLS.
     StartTls,
     /// AUTH, its arguments as sent.
@@ -90,9 +92,11 @@ impl CommandError {
     }
 }
 
-/// The extensions whose verbs and parameters are in force. None by default.
+/// Which protocol is spoken, and the extensions whose verbs and parameters are in force. None by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Grammar {
+    /// LHLO in the place of EHLO and HELO, RFC 2033 §4.1.
+    pub lmtp: bool,
     /// STARTTLS, RFC 3207 §4.
     pub start_tls: bool,
     /// AUTH, RFC 4954 §4, and AUTH= of MAIL, §5.
@@ -106,9 +110,15 @@ pub struct Grammar {
 }
 
 impl Grammar {
-    /// Everything at once.
-    pub const ALL: Grammar =
-        Grammar { start_tls: true, auth: true, chunking: true, size: true, eight_bit_mime: true };
+    /// SMTP with every extension.
+    pub const ALL: Grammar = Grammar {
+        lmtp: false,
+        start_tls: true,
+        auth: true,
+        chunking: true,
+        size: true,
+        eight_bit_mime: true,
+    };
 }
 
 /// Parses one line without its CR LF. Any bytes may be given; the length is for the caller to bound.
@@ -133,6 +143,7 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
     match verb {
         Verb::Ehlo => hello_name(argument).map(Command::Ehlo),
         Verb::Helo => hello_name(argument).map(Command::Helo),
+        Verb::Lhlo => hello_name(argument).map(Command::Lhlo),
         Verb::StartTls => alone(Command::StartTls, Stage::StartTls), // RFC 3207 §4: no parameters
         Verb::Auth => auth(argument),
         Verb::Mail => parameters::mail(argument, grammar),
@@ -290,6 +301,7 @@ mod tests {
             ("STARTTLS", NotImplemented),
             ("STARTTLS now", NotImplemented),
             ("AUTH", NotImplemented),
+            ("LHLO", Unknown),
             ("BDAT x", NotImplemented),
             ("MAIL FROM:<a@b> AUTH=<>", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> SIZE=x", UnknownParameter(Stage::Mail)),
@@ -297,5 +309,9 @@ mod tests {
         ] {
             assert_eq!(parse(line.as_bytes(), Grammar::default()), Err(error), "{line:?}");
         }
+        let lmtp = Grammar { lmtp: true, ..Grammar::ALL };
+        assert_eq!(parse(b"lhlo x", lmtp), Ok(Command::Lhlo("x")));
+        assert_eq!(parse(b"EHLO x", lmtp), Err(Unknown));
+        assert_eq!(parse(b"HELO", lmtp), Err(Unknown));
     }
 }

@@ -7,6 +7,7 @@ use crate::stage::Stage;
 pub(super) enum Verb {
     Ehlo,
     Helo,
+    Lhlo,
     StartTls,
     Auth,
     Mail,
@@ -31,8 +32,10 @@ impl Verb {
         upper.make_ascii_uppercase();
         let offered = |verb, offered| if offered { verb } else { Verb::NotImplemented };
         let verb = match &*upper {
-            b"EHLO" => Verb::Ehlo,
-            b"HELO" => Verb::Helo,
+            // RFC 2033 §4.1: neither is known in LMTP
+            b"EHLO" if !grammar.lmtp => Verb::Ehlo,
+            b"HELO" if !grammar.lmtp => Verb::Helo,
+            b"LHLO" if grammar.lmtp => Verb::Lhlo,
             b"MAIL" => Verb::Mail,
             b"RCPT" => Verb::Rcpt,
             b"DATA" => Verb::Data,
@@ -53,7 +56,7 @@ impl Verb {
 
     pub fn stage(self) -> Option<Stage> {
         match self {
-            Verb::Ehlo | Verb::Helo => Some(Stage::Ehlo),
+            Verb::Ehlo | Verb::Helo | Verb::Lhlo => Some(Stage::Ehlo),
             Verb::StartTls => Some(Stage::StartTls),
             Verb::Auth => Some(Stage::Auth),
             Verb::Mail => Some(Stage::Mail),

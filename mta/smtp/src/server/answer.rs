@@ -1,5 +1,6 @@
 //! Answers: the default one to each event, the driver's own, and what either does to the session.
 
+use super::Protocol;
 use super::auth::Exchange;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
@@ -29,13 +30,13 @@ impl Session {
             Pending::Quit => self.write(b"221 2.0.0 Bye\r\n", out),
             Pending::Invalid(refusal) => self.write(refusal.line(), out),
             // RFC 1870 §6.3: more than was declared, or nothing was
-            Pending::EndOfChunk { .. } | Pending::EndOfData if self.transaction.too_big => {
+            Pending::EndOfChunk | Pending::EndOfData | Pending::NextRecipient if self.transaction.too_big => {
                 self.write(Refusal::TooBig.line(), out);
             }
-            Pending::EndOfChunk { size } => self.write_chunk_taken(size, out),
-            Pending::EndOfData => self.write(b"250 2.0.0 Ok\r\n", out),
+            Pending::EndOfChunk => self.write_chunk_taken(out),
+            Pending::EndOfData | Pending::NextRecipient => self.write(b"250 2.0.0 Ok\r\n", out),
         }
-        let is_content = matches!(pending, Pending::EndOfChunk { .. } | Pending::EndOfData);
+        let is_content = matches!(pending, Pending::EndOfChunk | Pending::EndOfData | Pending::NextRecipient);
         self.answered(pending, !(is_content && self.transaction.too_big));
     }
 
@@ -85,18 +86,29 @@ impl Session {
                 }
             }
             Pending::Rset if positive => self.reset_transaction(),
-            // RFC 3030 §2: the transaction has failed, and what is in the pipeline is refused chunk by chunk
-            Pending::EndOfChunk { .. } if !positive => self.reset_transaction(),
-            // RFC 5321 §4.1.1.4: the end of data ends the transaction, whether it was taken or not
-            Pending::EndOfData => {
-                self.reset_transaction();
+            Pending::EndOfChunk => {
+                self.chunk = None;
+                // RFC 3030 §2: the transaction has failed, and what is in the pipeline is refused chunk by chunk
+                if !positive {
+                    self.reset_transaction();
+                }
+            }
+            Pending::EndOfData | Pending::NextRecipient => {
                 if positive {
                     self.errors = 0;
+                }
+                self.transaction.replied += 1;
+                // RFC 2033 §4.2: a reply for each; RFC 5321 §4.1.1.4: taken or not, the transaction has ended
+                let all_have_theirs = self.transaction.replied >= self.transaction.recipients;
+                if self.options.protocol == Protocol::Lmtp && !all_have_theirs {
+                    self.state = State::EachRecipient;
+                } else {
+                    self.reset_transaction();
                 }
             }
             Pending::Quit | Pending::Invalid(Refusal::TooManyErrors(_)) => self.state = State::Closed,
             Pending::Hello { .. } | Pending::StartTls => {}
-            Pending::Mail | Pending::Rcpt | Pending::Rset | Pending::EndOfChunk { .. } => {}
+            Pending::Mail | Pending::Rcpt | Pending::Rset => {}
             Pending::Noop | Pending::Vrfy | Pending::Help | Pending::Invalid(_) => {}
         }
     }
@@ -104,12 +116,13 @@ impl Session {
     /// RFC 4954 §4.
     fn write_challenge(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"334 ");
-        base64::encode(self.exchange.as_ref().map_or(b"", Exchange::prompt), out);
+        base64::encode(self.exchange.as_deref().map_or(b"", Exchange::prompt), out);
         out.extend_from_slice(b"\r\n");
     }
 
     /// RFC 3030 §4.2 has such a text.
-    fn write_chunk_taken(&self, size: u64, out: &mut Vec<u8>) {
+    fn write_chunk_taken(&self, out: &mut Vec<u8>) {
+        let size = self.chunk.as_ref().map_or(0, |chunk| chunk.size);
         let enhanced = if self.options.extensions.enhanced_status_codes { "2.0.0 " } else { "" };
         write!(out, "250 {enhanced}{size} octets received\r\n").expect("a Vec takes what it is given");
     }

@@ -8,7 +8,7 @@ use crate::stage::Stage;
 /// The chunk under way.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    size: u64,
+    pub size: u64,
     /// Bytes still to come.
     left: u64,
     fate: Fate,
@@ -58,15 +58,19 @@ impl Session {
         if !is_whole {
             return (bytes, None);
         }
-        self.chunk = None;
         let too_big = self.transaction.too_big;
         let event = match fate {
-            Fate::Refused(refusal) => self.refuse(refusal),
+            Fate::Refused(refusal) => {
+                self.chunk = None;
+                self.refuse(refusal)
+            }
+            // The chunk is kept for its answer, which has its size.
             Fate::Taken { last: false } => {
-                self.pending = Some(Pending::EndOfChunk { size });
+                self.pending = Some(Pending::EndOfChunk);
                 Event::EndOfChunk { size, too_big }
             }
             Fate::Taken { last: true } => {
+                self.chunk = None;
                 self.pending = Some(Pending::EndOfData);
                 Event::EndOfData { bare_newline: self.transaction.newlines.any_bare_at_end(), too_big }
             }
@@ -79,6 +83,6 @@ impl Session {
         if self.state != State::Transaction || self.transaction.is_dotted {
             return Err(Refusal::Sequence(Stage::Body));
         }
-        if self.transaction.recipients == 0 { Err(Refusal::NoRecipients(Stage::Body)) } else { Ok(()) }
+        if self.transaction.recipients == 0 { Err(self.no_recipients(Stage::Body)) } else { Ok(()) }
     }
 }

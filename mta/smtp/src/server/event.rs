@@ -48,5 +48,9 @@ pub enum Event<'a> {
     EndOfChunk { size: u64, too_big: bool },
     /// The message ended, by the final dot or with its last chunk. `bare_newline`: it has a CR or LF on its own. `too_big`: over the limit; what is over
     /// was not handed out.
+    /// In LMTP this is answered for the first accepted recipient, and the others are asked for by `NextRecipient`.
     EndOfData { bare_newline: bool, too_big: bool },
+    /// LMTP: the reply to the end of data for another accepted recipient, counted from 0 in the order of RCPT
+    /// (RFC 2033 §4.2).
+    NextRecipient { index: u32 },
 }

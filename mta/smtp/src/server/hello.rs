@@ -1,5 +1,6 @@
 //! The two replies that introduce us: the greeting, and what we can do.
 
+use super::Protocol;
 use super::auth::Mechanisms;
 use super::session::Session;
 use std::io::Write;
@@ -9,7 +10,10 @@ impl Session {
     pub(super) fn write_greeting(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"220 ");
         out.extend_from_slice(self.options.name.as_bytes());
-        out.extend_from_slice(b" ESMTP\r\n");
+        out.extend_from_slice(match self.options.protocol {
+            Protocol::Smtp => b" ESMTP\r\n",
+            Protocol::Lmtp => b" LMTP\r\n", // as RFC 2033 §5 shows it
+        });
     }
 
     /// RFC 5321 §4.1.1.1.

@@ -7,6 +7,8 @@ use super::auth::Mechanisms;
 pub struct Options {
     /// Our host name, which greeting and reply to EHLO begin with.
     pub name: String,
+    /// SMTP or LMTP.
+    pub protocol: Protocol,
     /// The bounds.
     pub limits: Limits,
     /// What EHLO lists and what is understood.
@@ -17,15 +19,26 @@ pub struct Options {
 }
 
 impl Options {
-    /// The default limits and extensions.
+    /// SMTP with the default limits and extensions.
     pub fn new(name: impl Into<String>) -> Options {
         Options {
             name: name.into(),
+            protocol: Protocol::default(),
             limits: Limits::default(),
             extensions: Extensions::default(),
             extra_keywords: Vec::new(),
         }
     }
+}
+
+/// Which of the two is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Smtp,
+    /// RFC 2033: LHLO, and at the end of data one reply for each accepted recipient.
+    Lmtp,
 }
 
 /// Bounds of a session.

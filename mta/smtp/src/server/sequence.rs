@@ -1,8 +1,8 @@
 //! Which command is allowed when, RFC 5321 §4.1.4.
 
-use super::Event;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
+use super::{Event, Protocol};
 use crate::command::{BodyType, Command, Grammar};
 use crate::stage::Stage;
 
@@ -11,6 +11,7 @@ impl Session {
     pub(super) fn grammar(&self) -> Grammar {
         let offered = &self.options.extensions;
         Grammar {
+            lmtp: self.options.protocol == Protocol::Lmtp,
             start_tls: offered.start_tls,
             auth: offered.auth.any(),
             chunking: offered.chunking,
@@ -25,7 +26,9 @@ impl Session {
         let (pending, event) = match command {
             Command::Quit => (Pending::Quit, Event::Quit),
             _ if self.state == State::Refused => return Err(Refusal::Sequence(Stage::Noop)),
-            Command::Ehlo(name) => (Pending::Hello { extended: true }, Event::Hello { name, extended: true }),
+            Command::Ehlo(name) | Command::Lhlo(name) => {
+                (Pending::Hello { extended: true }, Event::Hello { name, extended: true })
+            }
             Command::Helo(name) => {
                 (Pending::Hello { extended: false }, Event::Hello { name, extended: false })
             }
@@ -61,7 +64,7 @@ impl Session {
                 return Err(Refusal::Sequence(Stage::Data));
             }
             Command::Data if self.transaction.recipients == 0 => {
-                return Err(Refusal::NoRecipients(Stage::Data));
+                return Err(self.no_recipients(Stage::Data));
             }
             Command::Data => (Pending::Data, Event::Data),
             Command::Bdat { .. } => unreachable!("its bytes are seen to with it"),
@@ -74,6 +77,14 @@ impl Session {
         debug_assert!(greeted || !matches!(pending, Pending::Mail | Pending::Rcpt | Pending::Data));
         self.pending = Some(pending);
         Ok(event)
+    }
+
+    /// Neither DATA nor BDAT is for nobody.
+    pub(super) fn no_recipients(&self, stage: Stage) -> Refusal {
+        match self.options.protocol {
+            Protocol::Smtp => Refusal::NoRecipients(stage), // RFC 5321 §3.3
+            Protocol::Lmtp => Refusal::Sequence(stage),     // RFC 2033 §4.2, §4.3: 503
+        }
     }
 
     /// RFC 1870 §6.1.

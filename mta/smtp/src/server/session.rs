@@ -32,7 +32,7 @@ pub struct Session {
     pub(super) is_tls: bool,
     pub(super) is_authenticated: bool,
     /// Of AUTH, from its first challenge on.
-    pub(super) exchange: Option<Exchange>,
+    pub(super) exchange: Option<Box<Exchange>>,
     pub(super) errors: u32,
     pub(super) transaction: Transaction,
     /// Of BDAT, whatever the state.
@@ -57,6 +57,8 @@ pub(super) enum State {
     Transaction,
     /// After 354.
     Body,
+    /// LMTP: the next recipient's reply to the end of data is due.
+    EachRecipient,
     Closed,
 }
 
@@ -77,8 +79,9 @@ pub(super) enum Pending {
     Help,
     Quit,
     Invalid(Refusal),
-    EndOfChunk { size: u64 },
+    EndOfChunk,
     EndOfData,
+    NextRecipient,
 }
 
 /// How a line begins, if there is one.
@@ -121,6 +124,10 @@ impl Session {
             State::Body => self.next_content(input),
             State::StartingTls => (0, None),
             State::AwaitingResponse => self.next_response(input),
+            State::EachRecipient => {
+                self.pending = Some(Pending::NextRecipient);
+                (0, Some(Event::NextRecipient { index: self.transaction.replied }))
+            }
             State::Closed => (input.len(), None),
             State::Refused | State::Connected | State::Ready | State::Transaction => match self.chunk {
                 Some(_) => self.next_of_chunk(input),
@@ -130,7 +137,7 @@ impl Session {
     }
 
     /// The stage of the pending event: [`Stage::Banner`] for `Connect`, [`Stage::Body`] for `EndOfChunk`,
-    /// [`Stage::Dot`] for `EndOfData`, [`Stage::Noop`] for what has no stage of its own, and for none.
+    /// [`Stage::Dot`] for `EndOfData` and `NextRecipient`, [`Stage::Noop`] for what has no stage of its own, and for none.
     pub fn stage(&self) -> Stage {
         match self.pending {
             Some(Pending::Connect) => Stage::Banner,
@@ -140,8 +147,8 @@ impl Session {
             Some(Pending::Mail) => Stage::Mail,
             Some(Pending::Rcpt) => Stage::Rcpt,
             Some(Pending::Data) => Stage::Data,
-            Some(Pending::EndOfChunk { .. }) => Stage::Body,
-            Some(Pending::EndOfData) => Stage::Dot,
+            Some(Pending::EndOfChunk) => Stage::Body,
+            Some(Pending::EndOfData | Pending::NextRecipient) => Stage::Dot,
             Some(Pending::Rset) => Stage::Rset,
             Some(Pending::Quit) => Stage::Quit,
             Some(Pending::Invalid(refusal)) => refusal.stage().unwrap_or(Stage::Noop),
@@ -178,7 +185,7 @@ impl Session {
     /// Forgets the transaction; the only place that does.
     pub(super) fn reset_transaction(&mut self) {
         self.transaction = Transaction::default();
-        if matches!(self.state, State::Transaction | State::Body) {
+        if matches!(self.state, State::Transaction | State::Body | State::EachRecipient) {
             self.state = State::Ready;
         }
     }

@@ -7,6 +7,8 @@ use crate::stuff::{DotUnstuffer, Newlines};
 pub(super) struct Transaction {
     /// Accepted ones.
     pub recipients: u32,
+    /// Those of them that have their reply to the end of data.
+    pub replied: u32,
     body_bytes: u64,
     /// More content came than the limit allows.
     pub too_big: bool,

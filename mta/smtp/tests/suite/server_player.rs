@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! set starttls=on chunking=on auth=plain,login tls=on keyword=WORD       on: from the start
+//! set protocol=lmtp starttls=on chunking=on auth=plain,login tls=on keyword=WORD       on: from the start
 //! tls                                        the handshake after STARTTLS is done
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
@@ -10,7 +10,7 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show};
-use smtp::server::{Credentials, Event, Extensions, Limits, Mechanisms, Options, Session};
+use smtp::server::{Credentials, Event, Extensions, Limits, Mechanisms, Options, Protocol, Session};
 use smtp::{EnhancedStatus, Reply, Stage};
 use std::sync::Arc;
 
@@ -80,7 +80,10 @@ impl Player {
             auth: Mechanisms { plain: listed("auth", "plain"), login: listed("auth", "login") },
         };
         let max_line = limits.max_line;
+        let protocol =
+            if script.setting("protocol") == Some("lmtp") { Protocol::Lmtp } else { Protocol::Smtp };
         let options = Options {
+            protocol,
             limits,
             extensions,
             extra_keywords: script.setting("keyword").map(str::to_owned).into_iter().collect(),
@@ -237,6 +240,7 @@ fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
         Event::Invalid { stage: None } => "invalid".to_owned(),
         Event::Invalid { stage: Some(stage) } => format!("invalid {stage}"),
         Event::Body(_) => unreachable!("collected by the caller"),
+        Event::NextRecipient { index } => format!("next-recipient {index}"),
         Event::Bdat { size, last } => format!("bdat {size}{}", if *last { " last" } else { "" }),
         Event::EndOfChunk { size, too_big } => {
             format!("chunk {}{size}", if *too_big { "too big: " } else { "" })
