@@ -28,6 +28,8 @@ pub enum Command<'a> {
         size: Option<u64>,
         /// BODY=, RFC 6152 §2.
         body: Option<BodyType>,
+        /// SMTPUTF8, RFC 6531 §3.4.
+        smtp_utf8: bool,
     },
     /// RCPT.
     Rcpt { forward_path: ForwardPath },
@@ -63,7 +65,7 @@ pub enum CommandError {
     Unknown,
     /// A command of RFC 5321 that is not done here, or one of an extension that is not in force.
     NotImplemented,
-    /// A control character, or a byte over 126.
+    /// A control character, or a byte over 126 where only ASCII may be.
     InvalidCharacter(Option<Stage>),
     /// Arguments where there must be none, or none where there must be one.
     Arguments(Stage),
@@ -71,6 +73,8 @@ pub enum CommandError {
     ReversePath,
     /// RCPT with something that is not a forward-path.
     ForwardPath,
+    /// A character beyond ASCII without SMTPUTF8, which was offered.
+    NotAscii(Stage),
     /// A parameter of MAIL or RCPT that nobody announced.
     UnknownParameter(Stage),
     /// A parameter with a bad value, or twice.
@@ -84,6 +88,7 @@ impl CommandError {
             CommandError::Unknown | CommandError::NotImplemented => None,
             CommandError::InvalidCharacter(stage) => stage,
             CommandError::Arguments(stage)
+            | CommandError::NotAscii(stage)
             | CommandError::UnknownParameter(stage)
             | CommandError::Parameter(stage) => Some(stage),
             CommandError::ReversePath => Some(Stage::Mail),
@@ -107,6 +112,8 @@ pub struct Grammar {
     pub size: bool,
     /// BODY= of MAIL, RFC 6152 §2.
     pub eight_bit_mime: bool,
+    /// SMTPUTF8 of MAIL and VRFY, and characters beyond ASCII in addresses, RFC 6531 §3.
+    pub smtp_utf8: bool,
 }
 
 impl Grammar {
@@ -118,6 +125,7 @@ impl Grammar {
         chunking: true,
         size: true,
         eight_bit_mime: true,
+        smtp_utf8: true,
     };
 }
 
@@ -129,12 +137,15 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
     // RFC 5321 §4.1.1: white space before the line end is tolerated
     let line = line.trim_ascii_end();
     let verb = Verb::parse(line, grammar);
-    // RFC 5321 §2.4: 8-bit and control characters in a command are a syntax error
-    let text = match std::str::from_utf8(line) {
-        // Without an early way out, so that it is done in wide registers.
-        Ok(text) if line.iter().fold(true, |good, &byte| good & matches!(byte, b' '..=b'~')) => text,
-        _ => return Err(CommandError::InvalidCharacter(verb.and_then(|(verb, _)| verb.stage()))),
+    let stage = verb.and_then(|(verb, _)| verb.stage());
+    let allowed = if grammar.smtp_utf8 && verb.is_some_and(|(verb, _)| verb.has_address()) {
+        is_utf8_without_controls
+    } else {
+        is_printable_ascii
     };
+    // RFC 5321 §2.4: 8-bit and control characters in a command are a syntax error
+    let text = std::str::from_utf8(line).ok().filter(|text| allowed(text));
+    let text = text.ok_or(CommandError::InvalidCharacter(stage))?;
     let (verb, verb_bytes) = verb.ok_or(CommandError::Unknown)?;
     let argument = text[verb_bytes..].trim_start_matches(' ');
     let alone = |command, stage| {
@@ -154,10 +165,27 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
         Verb::Quit => alone(Command::Quit, Stage::Quit),
         Verb::Noop => Ok(Command::Noop), // RFC 5321 §4.1.1.9: an argument is ignored
         Verb::Help => Ok(Command::Help), // RFC 5321 §4.1.1.8
-        // RFC 5321 §4.1.1.6: VRFY has an argument
-        Verb::Vrfy if argument.is_empty() => Err(CommandError::Arguments(Stage::Noop)),
-        Verb::Vrfy => Ok(Command::Vrfy),
+        Verb::Vrfy => vrfy(argument),
         Verb::NotImplemented => Err(CommandError::NotImplemented),
+    }
+}
+
+/// Without an early way out, so that it is done in wide registers.
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().fold(true, |good, byte| good & matches!(byte, b' '..=b'~'))
+}
+
+fn is_utf8_without_controls(text: &str) -> bool {
+    is_printable_ascii(text) || !text.chars().any(char::is_control)
+}
+
+/// RFC 5321 §4.1.1.6: VRFY has an argument; RFC 6531 §3.1: which may be beyond ASCII, if it says so.
+fn vrfy(argument: &str) -> Result<Command<'_>, CommandError> {
+    let says_utf8 = || argument.rsplit(' ').next().is_some_and(|word| word.eq_ignore_ascii_case("SMTPUTF8"));
+    match argument {
+        "" => Err(CommandError::Arguments(Stage::Noop)),
+        _ if !argument.is_ascii() && !says_utf8() => Err(CommandError::NotAscii(Stage::Noop)),
+        _ => Ok(Command::Vrfy),
     }
 }
 
@@ -204,11 +232,13 @@ mod tests {
         size: Option<u64>,
         body: Option<BodyType>,
     ) -> Result<Command<'static>, CommandError> {
-        Ok(Command::Mail { reverse_path: ReversePath::parse(address).unwrap(), size, body })
+        let reverse_path = ReversePath::parse_utf8(address).unwrap();
+        let smtp_utf8 = !address.is_ascii();
+        Ok(Command::Mail { reverse_path, size, body, smtp_utf8 })
     }
 
     fn rcpt_command(address: &str) -> Result<Command<'static>, CommandError> {
-        Ok(Command::Rcpt { forward_path: ForwardPath::parse(address).unwrap() })
+        Ok(Command::Rcpt { forward_path: ForwardPath::parse_utf8(address).unwrap() })
     }
 
     #[test]
@@ -236,6 +266,9 @@ mod tests {
             ("MAIL FROM:<a@b> AUTH=e+3Dmc2@b", mail_command("a@b", None, None)),
             ("BDAT 0", Ok(Command::Bdat { size: 0, last: false })),
             ("bdat 18446744073709551615  last", Ok(Command::Bdat { size: u64::MAX, last: true })),
+            ("MAIL FROM:<\u{e4}@\u{e4}.b> smtputf8", mail_command("\u{e4}@\u{e4}.b", None, None)),
+            ("RCPT TO:<\u{e4}@b>", rcpt_command("\u{e4}@b")),
+            ("VRFY \u{e4} SMTPUTF8", Ok(Command::Vrfy)),
             ("QUIT\t", Ok(Command::Quit)),
         ] {
             assert_eq!(parse(line.as_bytes(), Grammar::ALL), command, "{line:?}");
@@ -272,7 +305,13 @@ mod tests {
             ("NOOP\nMAIL FROM:<a@b>", InvalidCharacter(None)),
             ("MAIL FROM:<a@b>\rRCPT", InvalidCharacter(Some(Stage::Mail))),
             ("RCPT TO:<a\0@b>", InvalidCharacter(Some(Stage::Rcpt))),
-            ("RCPT TO:<\u{e4}@b>", InvalidCharacter(Some(Stage::Rcpt))),
+            ("RCPT TO:<\u{85}@b>", InvalidCharacter(Some(Stage::Rcpt))),
+            ("EHLO \u{e4}", InvalidCharacter(Some(Stage::Ehlo))),
+            ("MAIL FROM:<\u{e4}@b>", NotAscii(Stage::Mail)),
+            ("MAIL FROM:<a@b> SMTPUTF8=", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> SMTPUTF8 SMTPUTF8", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> SIZE=\u{0661}", Parameter(Stage::Mail)),
+            ("VRFY \u{e4}", NotAscii(Stage::Noop)),
             ("MAIL", Arguments(Stage::Mail)),
             ("MAIL FROM", Arguments(Stage::Mail)),
             ("MAIL FROM:a@b", ReversePath),
@@ -303,6 +342,8 @@ mod tests {
             ("AUTH", NotImplemented),
             ("LHLO", Unknown),
             ("BDAT x", NotImplemented),
+            ("RCPT TO:<\u{e4}@b>", InvalidCharacter(Some(Stage::Rcpt))),
+            ("MAIL FROM:<a@b> SMTPUTF8", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> AUTH=<>", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> SIZE=x", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> BODY=7BIT", UnknownParameter(Stage::Mail)),

@@ -9,8 +9,8 @@ use crate::xtext;
 pub(super) fn mail(argument: &str, grammar: Grammar) -> Result<Command<'_>, CommandError> {
     let argument = strip_keyword(argument, "FROM:").ok_or(CommandError::Arguments(Stage::Mail))?;
     let (path, parameters) = split_path(argument).ok_or(CommandError::ReversePath)?;
-    let reverse_path = ReversePath::parse(path).map_err(|_| CommandError::ReversePath)?;
-    let (mut size, mut body, mut authorized) = (None, None, None);
+    let reverse_path = ReversePath::parse_utf8(path).map_err(|_| CommandError::ReversePath)?;
+    let (mut size, mut body, mut authorized, mut utf8) = (None, None, None, None);
     for (keyword, value) in split_parameters(parameters) {
         let is = |name: &str| keyword.eq_ignore_ascii_case(name);
         match value {
@@ -18,6 +18,7 @@ pub(super) fn mail(argument: &str, grammar: Grammar) -> Result<Command<'_>, Comm
             Some(value) if grammar.eight_bit_mime && is("BODY") => {
                 once(&mut body, body_value(value), Stage::Mail)?;
             }
+            None if grammar.smtp_utf8 && is("SMTPUTF8") => once(&mut utf8, Some(()), Stage::Mail)?,
             // RFC 4954 §5: understood, and not trusted
             Some(value) if grammar.auth && is("AUTH") => {
                 once(&mut authorized, xtext::is_valid(value).then_some(()), Stage::Mail)?;
@@ -25,14 +26,18 @@ pub(super) fn mail(argument: &str, grammar: Grammar) -> Result<Command<'_>, Comm
             _ => return Err(CommandError::UnknownParameter(Stage::Mail)),
         }
     }
-    Ok(Command::Mail { reverse_path, size, body })
+    let smtp_utf8 = utf8.is_some();
+    if !smtp_utf8 && !reverse_path.as_str().is_ascii() {
+        return Err(CommandError::NotAscii(Stage::Mail));
+    }
+    Ok(Command::Mail { reverse_path, size, body, smtp_utf8 })
 }
 
-/// RFC 5321 §4.1.1.3.
+/// RFC 5321 §4.1.1.3. Whether MAIL had SMTPUTF8 is for the session to know.
 pub(super) fn rcpt(argument: &str) -> Result<Command<'_>, CommandError> {
     let argument = strip_keyword(argument, "TO:").ok_or(CommandError::Arguments(Stage::Rcpt))?;
     let (path, parameters) = split_path(argument).ok_or(CommandError::ForwardPath)?;
-    let forward_path = ForwardPath::parse(path).map_err(|_| CommandError::ForwardPath)?;
+    let forward_path = ForwardPath::parse_utf8(path).map_err(|_| CommandError::ForwardPath)?;
     if split_parameters(parameters).next().is_some() {
         return Err(CommandError::UnknownParameter(Stage::Rcpt));
     }

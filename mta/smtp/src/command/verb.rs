@@ -54,6 +54,11 @@ impl Verb {
         Some((verb, bytes))
     }
 
+    /// Whether its argument is one.
+    pub fn has_address(self) -> bool {
+        matches!(self, Verb::Mail | Verb::Rcpt | Verb::Vrfy)
+    }
+
     pub fn stage(self) -> Option<Stage> {
         match self {
             Verb::Ehlo | Verb::Helo | Verb::Lhlo => Some(Stage::Ehlo),

@@ -4,6 +4,7 @@ use super::Protocol;
 use super::auth::Exchange;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
+use super::transaction::Form;
 use crate::base64;
 use crate::reply::Reply;
 use crate::status::Severity;
@@ -19,7 +20,7 @@ impl Session {
             Pending::StartTls => self.write(b"220 2.0.0 Ready to start TLS\r\n", out), // RFC 3207 §4
             Pending::AuthChallenge => self.write_challenge(out),
             Pending::Auth => self.write(b"235 2.7.0 Authentication succeeded\r\n", out), // RFC 4954 §6
-            Pending::Mail => self.write(b"250 2.1.0 Ok\r\n", out), // RFC 3463 §3.2: X.1.0
+            Pending::Mail { .. } => self.write(b"250 2.1.0 Ok\r\n", out), // RFC 3463 §3.2: X.1.0
             Pending::Rcpt => self.write(b"250 2.1.5 Ok\r\n", out),
             // RFC 2034 §4: 3xx has no enhanced status
             Pending::Data => out.extend_from_slice(b"354 End data with <CR><LF>.<CR><LF>\r\n"),
@@ -77,10 +78,13 @@ impl Session {
             Pending::AuthChallenge if positive => self.state = State::AwaitingResponse,
             Pending::AuthChallenge => self.exchange = None,
             Pending::Auth => self.is_authenticated = positive,
-            Pending::Mail if positive => self.state = State::Transaction,
+            Pending::Mail { smtp_utf8 } if positive => {
+                self.state = State::Transaction;
+                self.transaction.smtp_utf8 = smtp_utf8;
+            }
             Pending::Rcpt if positive => self.transaction.recipients += 1,
             Pending::Data => {
-                self.transaction.is_dotted = true;
+                self.transaction.form = Form::Dots;
                 if positive {
                     self.state = State::Body;
                 }
@@ -108,7 +112,7 @@ impl Session {
             }
             Pending::Quit | Pending::Invalid(Refusal::TooManyErrors(_)) => self.state = State::Closed,
             Pending::Hello { .. } | Pending::StartTls => {}
-            Pending::Mail | Pending::Rcpt | Pending::Rset => {}
+            Pending::Mail { .. } | Pending::Rcpt | Pending::Rset => {}
             Pending::Noop | Pending::Vrfy | Pending::Help | Pending::Invalid(_) => {}
         }
     }

@@ -3,6 +3,7 @@
 use super::Event;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
+use super::transaction::Form;
 use crate::stage::Stage;
 
 /// The chunk under way.
@@ -34,7 +35,7 @@ impl Session {
         self.chunk = Some(Chunk { size, left: size, fate });
         match fate {
             Fate::Taken { last } => {
-                self.transaction.is_chunked = true;
+                self.transaction.form = Form::Chunks;
                 (0, Some(Event::Bdat { size, last }))
             }
             Fate::Refused(_) => self.next_of_chunk(input),
@@ -79,8 +80,7 @@ impl Session {
     }
 
     fn check_chunk(&self) -> Result<(), Refusal> {
-        // RFC 3030 §2: DATA and BDAT are not mixed in one transaction
-        if self.state != State::Transaction || self.transaction.is_dotted {
+        if self.state != State::Transaction || self.transaction.form == Form::Dots {
             return Err(Refusal::Sequence(Stage::Body));
         }
         if self.transaction.recipients == 0 { Err(self.no_recipients(Stage::Body)) } else { Ok(()) }

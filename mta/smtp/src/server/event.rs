@@ -18,8 +18,8 @@ pub enum Event<'a> {
     AuthChallenge,
     /// AUTH has come to its end.
     Auth(Credentials),
-    /// MAIL with its parameters.
-    Mail { reverse_path: ReversePath, size: Option<u64>, eight_bit: bool },
+    /// MAIL with its parameters; `smtp_utf8`: the message or one of its addresses may be beyond ASCII (RFC 6531).
+    Mail { reverse_path: ReversePath, size: Option<u64>, eight_bit: bool, smtp_utf8: bool },
     /// RCPT.
     Rcpt { forward_path: ForwardPath },
     /// DATA.

@@ -40,6 +40,9 @@ impl Session {
         if offered.eight_bit_mime {
             lines.push(b"8BITMIME");
         }
+        if offered.smtp_utf8 {
+            lines.push(b"SMTPUTF8");
+        }
         if offered.enhanced_status_codes {
             lines.push(b"ENHANCEDSTATUSCODES");
         }

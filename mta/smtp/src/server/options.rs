@@ -80,6 +80,8 @@ pub struct Extensions {
     pub start_tls: bool,
     /// CHUNKING, RFC 3030.
     pub chunking: bool,
+    /// SMTPUTF8, RFC 6531: §3.1 asks for 8BITMIME with it.
+    pub smtp_utf8: bool,
     /// AUTH, RFC 4954.
     pub auth: Mechanisms,
 }
@@ -93,6 +95,7 @@ impl Extensions {
         enhanced_status_codes: false,
         start_tls: false,
         chunking: false,
+        smtp_utf8: false,
         auth: Mechanisms { plain: false, login: false },
     };
 }

@@ -42,6 +42,8 @@ impl Refusal {
                 CommandError::Arguments(_) => b"501 5.5.4 Syntax error in arguments\r\n",
                 CommandError::ReversePath => b"501 5.1.7 Bad sender address syntax\r\n", // RFC 3463 §3.2
                 CommandError::ForwardPath => b"501 5.1.3 Bad recipient address syntax\r\n",
+                // RFC 6531 §3.5
+                CommandError::NotAscii(_) => b"553 5.6.7 Address beyond ASCII without SMTPUTF8\r\n",
                 // RFC 5321 §4.1.1.11
                 CommandError::UnknownParameter(_) => b"555 5.5.4 Parameter not recognized\r\n",
                 CommandError::Parameter(_) => b"501 5.5.4 Bad value of a parameter\r\n",

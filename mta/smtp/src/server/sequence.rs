@@ -2,8 +2,9 @@
 
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
+use super::transaction::Form;
 use super::{Event, Protocol};
-use crate::command::{BodyType, Command, Grammar};
+use crate::command::{BodyType, Command, CommandError, Grammar};
 use crate::stage::Stage;
 
 impl Session {
@@ -17,6 +18,7 @@ impl Session {
             chunking: offered.chunking,
             size: offered.size,
             eight_bit_mime: offered.eight_bit_mime,
+            smtp_utf8: offered.smtp_utf8,
         }
     }
 
@@ -47,20 +49,27 @@ impl Session {
                 self.begin_auth(mechanism, initial)?
             }
             Command::Mail { .. } if self.state != State::Ready => return Err(Refusal::Sequence(Stage::Mail)),
-            Command::Mail { reverse_path, size, body } => {
+            Command::Mail { reverse_path, size, body, smtp_utf8 } => {
                 self.check_size(size)?;
                 let eight_bit = body == Some(BodyType::EightBitMime);
-                (Pending::Mail, Event::Mail { reverse_path, size, eight_bit })
+                (Pending::Mail { smtp_utf8 }, Event::Mail { reverse_path, size, eight_bit, smtp_utf8 })
             }
             // RFC 3030 §2: recipients come before the first chunk
-            Command::Rcpt { .. } if self.state != State::Transaction || self.transaction.is_chunked => {
+            Command::Rcpt { .. }
+                if self.state != State::Transaction || self.transaction.form == Form::Chunks =>
+            {
                 return Err(Refusal::Sequence(Stage::Rcpt));
             }
             Command::Rcpt { .. } if self.transaction.recipients >= self.options.limits.max_recipients => {
                 return Err(Refusal::TooManyRecipients);
             }
+            Command::Rcpt { forward_path }
+                if !self.transaction.smtp_utf8 && !forward_path.as_str().is_ascii() =>
+            {
+                return Err(Refusal::Malformed(CommandError::NotAscii(Stage::Rcpt)));
+            }
             Command::Rcpt { forward_path } => (Pending::Rcpt, Event::Rcpt { forward_path }),
-            Command::Data if self.state != State::Transaction || self.transaction.is_chunked => {
+            Command::Data if self.state != State::Transaction || self.transaction.form == Form::Chunks => {
                 return Err(Refusal::Sequence(Stage::Data));
             }
             Command::Data if self.transaction.recipients == 0 => {
@@ -74,7 +83,7 @@ impl Session {
             Command::Vrfy => (Pending::Vrfy, Event::Vrfy),
             Command::Help => (Pending::Help, Event::Help),
         };
-        debug_assert!(greeted || !matches!(pending, Pending::Mail | Pending::Rcpt | Pending::Data));
+        debug_assert!(greeted || !matches!(pending, Pending::Mail { .. } | Pending::Rcpt | Pending::Data));
         self.pending = Some(pending);
         Ok(event)
     }

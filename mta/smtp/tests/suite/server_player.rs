@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! set protocol=lmtp starttls=on chunking=on auth=plain,login tls=on keyword=WORD       on: from the start
+//! set protocol=lmtp starttls=on chunking=on smtputf8=on auth=plain,login tls=on keyword=WORD       on: from the start
 //! tls                                        the handshake after STARTTLS is done
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
@@ -77,6 +77,7 @@ impl Player {
             enhanced_status_codes: on("enhanced"),
             start_tls: extra("starttls"),
             chunking: extra("chunking"),
+            smtp_utf8: extra("smtputf8"),
             auth: Mechanisms { plain: listed("auth", "plain"), login: listed("auth", "login") },
         };
         let max_line = limits.max_line;
@@ -217,9 +218,11 @@ fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
         Event::Connect => "connect".to_owned(),
         Event::Hello { name, extended: true } => format!("ehlo {name}"),
         Event::Hello { name, extended: false } => format!("helo {name}"),
-        Event::Mail { reverse_path, size, eight_bit } => {
+        Event::Mail { reverse_path, size, eight_bit, smtp_utf8 } => {
             let size = size.map(|size| format!(" size={size}")).unwrap_or_default();
-            format!("mail {reverse_path:?}{size}{}", if *eight_bit { " 8bit" } else { "" })
+            let eight_bit = if *eight_bit { " 8bit" } else { "" };
+            let utf8 = if *smtp_utf8 { " utf8" } else { "" };
+            format!("mail {reverse_path:?}{size}{eight_bit}{utf8}")
         }
         Event::Rcpt { forward_path } => format!("rcpt {forward_path:?}"),
         Event::StartTls => "starttls".to_owned(),
