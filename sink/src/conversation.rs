@@ -179,7 +179,7 @@ impl Conversation {
                 }
             }
             Event::Hello { .. } | Event::Rset => self.end_transaction(books, now_ns),
-            Event::Rcpt { forward_path } => recipient = Some(forward_path),
+            Event::Rcpt { forward_path, .. } => recipient = Some(forward_path),
             Event::EndOfData { bare_newline, too_big: _ } => {
                 self.bare_newline = *bare_newline;
                 let id = self.header.finish(&mut books.ledger.ids);

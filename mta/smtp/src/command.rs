@@ -4,6 +4,8 @@
 mod parameters;
 mod verb;
 
+pub use parameters::{BodyType, MailParameters, RcptParameters};
+
 use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
 use verb::Verb;
@@ -22,17 +24,9 @@ pub enum Command<'a> {
     /// AUTH, its arguments as sent.
     Auth { mechanism: &'a str, initial: Option<&'a str> },
     /// MAIL.
-    Mail {
-        reverse_path: ReversePath,
-        /// SIZE=, RFC 1870 §3.
-        size: Option<u64>,
-        /// BODY=, RFC 6152 §2.
-        body: Option<BodyType>,
-        /// SMTPUTF8, RFC 6531 §3.4.
-        smtp_utf8: bool,
-    },
+    Mail { reverse_path: ReversePath, parameters: MailParameters },
     /// RCPT.
-    Rcpt { forward_path: ForwardPath },
+    Rcpt { forward_path: ForwardPath, parameters: RcptParameters },
     /// DATA.
     Data,
     /// BDAT, RFC 3030 §2: so many bytes follow, perhaps the last of the message.
@@ -47,15 +41,6 @@ pub enum Command<'a> {
     Help,
     /// QUIT.
     Quit,
-}
-
-/// The argument of BODY=, RFC 6152 §2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyType {
-    /// 7BIT.
-    SevenBit,
-    /// 8BITMIME.
-    EightBitMime,
 }
 
 /// Why a line is not a [`Command`].
@@ -114,6 +99,10 @@ pub struct Grammar {
     pub eight_bit_mime: bool,
     /// SMTPUTF8 of MAIL and VRFY, and characters beyond ASCII in addresses, RFC 6531 §3.
     pub smtp_utf8: bool,
+    /// RET= and ENVID= of MAIL, NOTIFY= and ORCPT= of RCPT, RFC 3461 §4.
+    pub dsn: bool,
+    /// REQUIRETLS of MAIL, RFC 8689 §2.
+    pub require_tls: bool,
 }
 
 impl Grammar {
@@ -126,6 +115,8 @@ impl Grammar {
         size: true,
         eight_bit_mime: true,
         smtp_utf8: true,
+        dsn: true,
+        require_tls: true,
     };
 }
 
@@ -158,7 +149,7 @@ pub fn parse(line: &[u8], grammar: Grammar) -> Result<Command<'_>, CommandError>
         Verb::StartTls => alone(Command::StartTls, Stage::StartTls), // RFC 3207 §4: no parameters
         Verb::Auth => auth(argument),
         Verb::Mail => parameters::mail(argument, grammar),
-        Verb::Rcpt => parameters::rcpt(argument),
+        Verb::Rcpt => parameters::rcpt(argument, grammar),
         Verb::Data => alone(Command::Data, Stage::Data),
         Verb::Bdat => bdat(argument),
         Verb::Rset => alone(Command::Rset, Stage::Rset),
@@ -226,6 +217,7 @@ fn hello_name(argument: &str) -> Result<&str, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Return};
 
     fn mail_command(
         address: &str,
@@ -234,11 +226,13 @@ mod tests {
     ) -> Result<Command<'static>, CommandError> {
         let reverse_path = ReversePath::parse_utf8(address).unwrap();
         let smtp_utf8 = !address.is_ascii();
-        Ok(Command::Mail { reverse_path, size, body, smtp_utf8 })
+        let parameters = MailParameters { size, body, smtp_utf8, ..MailParameters::default() };
+        Ok(Command::Mail { reverse_path, parameters })
     }
 
     fn rcpt_command(address: &str) -> Result<Command<'static>, CommandError> {
-        Ok(Command::Rcpt { forward_path: ForwardPath::parse_utf8(address).unwrap() })
+        let forward_path = ForwardPath::parse_utf8(address).unwrap();
+        Ok(Command::Rcpt { forward_path, parameters: RcptParameters::default() })
     }
 
     #[test]
@@ -255,7 +249,7 @@ mod tests {
             ("MAIL FROM:<@x,@y.z:a@b>", mail_command("a@b", None, None)),
             ("MAIL FROM:<\"a> b\\\"\"@b> SIZE=1", mail_command("\"a> b\\\"\"@b", Some(1), None)),
             ("RCPT TO:<a@[IPv6:::1]>", rcpt_command("a@[IPv6:::1]")),
-            ("RCPT TO:<Postmaster>", Ok(Command::Rcpt { forward_path: ForwardPath::Postmaster })),
+            ("RCPT TO:<Postmaster>", rcpt_command("postmaster")),
             ("NOOP whatever it is", Ok(Command::Noop)),
             ("VRFY a", Ok(Command::Vrfy)),
             ("HELP", Ok(Command::Help)),
@@ -273,6 +267,26 @@ mod tests {
         ] {
             assert_eq!(parse(line.as_bytes(), Grammar::ALL), command, "{line:?}");
         }
+    }
+
+    #[test]
+    fn requests_of_the_sender_are_understood() {
+        let line = b"MAIL FROM:<a@b> requiretls RET=HDRS ENVID=x+20y";
+        let parameters = MailParameters {
+            require_tls: true,
+            ret: Some(Return::Headers),
+            envelope_id: EnvelopeId::parse("x+20y"),
+            ..MailParameters::default()
+        };
+        let reverse_path = ReversePath::parse("a@b").unwrap();
+        assert_eq!(parse(line, Grammar::ALL), Ok(Command::Mail { reverse_path, parameters }));
+        let line = b"RCPT TO:<a@b> orcpt=rfc822;a@b NOTIFY=never";
+        let parameters = RcptParameters {
+            notify: Some(Notify::Never),
+            original_recipient: OriginalRecipient::parse("rfc822;a@b"),
+        };
+        let forward_path = ForwardPath::parse("a@b").unwrap();
+        assert_eq!(parse(line, Grammar::ALL), Ok(Command::Rcpt { forward_path, parameters }));
     }
 
     #[test]
@@ -324,10 +338,19 @@ mod tests {
             ("MAIL FROM:<a@b> SIZE=1 SIZE=1", Parameter(Stage::Mail)),
             ("MAIL FROM:<a@b> BODY=BINARYMIME", Parameter(Stage::Mail)),
             ("MAIL FROM:<a@b> SIZE", UnknownParameter(Stage::Mail)),
-            ("MAIL FROM:<a@b> RET=FULL", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> RET=ALL", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> RET=FULL RET=FULL", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> ENVID=+00", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> REQUIRETLS REQUIRETLS", Parameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> REQUIRETLS=", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> NOTIFY=NEVER", UnknownParameter(Stage::Mail)),
             ("RCPT TO:<>", ForwardPath),
             ("RCPT TO:<a@>", ForwardPath),
-            ("RCPT TO:<a@b> NOTIFY=NEVER", UnknownParameter(Stage::Rcpt)),
+            ("RCPT TO:<a@b> NOTIFY=NEVER,DELAY", Parameter(Stage::Rcpt)),
+            ("RCPT TO:<a@b> NOTIFY=DELAY NOTIFY=DELAY", Parameter(Stage::Rcpt)),
+            ("RCPT TO:<a@b> ORCPT=a@b", Parameter(Stage::Rcpt)),
+            ("RCPT TO:<a@b> ORCPT", UnknownParameter(Stage::Rcpt)),
+            ("RCPT TO:<a@b> RET=FULL", UnknownParameter(Stage::Rcpt)),
         ] {
             assert_eq!(parse(line.as_bytes(), Grammar::ALL), Err(error), "{line:?}");
         }
@@ -344,6 +367,11 @@ mod tests {
             ("BDAT x", NotImplemented),
             ("RCPT TO:<\u{e4}@b>", InvalidCharacter(Some(Stage::Rcpt))),
             ("MAIL FROM:<a@b> SMTPUTF8", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> REQUIRETLS", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> RET=ALL", UnknownParameter(Stage::Mail)),
+            ("MAIL FROM:<a@b> ENVID=+00", UnknownParameter(Stage::Mail)),
+            ("RCPT TO:<a@b> NOTIFY=NEVER", UnknownParameter(Stage::Rcpt)),
+            ("RCPT TO:<a@b> ORCPT=", UnknownParameter(Stage::Rcpt)),
             ("MAIL FROM:<a@b> AUTH=<>", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> SIZE=x", UnknownParameter(Stage::Mail)),
             ("MAIL FROM:<a@b> BODY=7BIT", UnknownParameter(Stage::Mail)),

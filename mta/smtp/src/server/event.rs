@@ -1,6 +1,7 @@
 //! What a client did, in the words of the driver that has to answer.
 
 use super::auth::Credentials;
+use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Return};
 use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
 
@@ -18,10 +19,30 @@ pub enum Event<'a> {
     AuthChallenge,
     /// AUTH has come to its end.
     Auth(Credentials),
-    /// MAIL with its parameters; `smtp_utf8`: the message or one of its addresses may be beyond ASCII (RFC 6531).
-    Mail { reverse_path: ReversePath, size: Option<u64>, eight_bit: bool, smtp_utf8: bool },
-    /// RCPT.
-    Rcpt { forward_path: ForwardPath },
+    /// MAIL with its parameters, those that are not offered left empty.
+    Mail {
+        reverse_path: ReversePath,
+        /// SIZE=, bytes.
+        size: Option<u64>,
+        /// BODY=8BITMIME.
+        eight_bit: bool,
+        /// SMTPUTF8: the message or an address may be beyond ASCII (RFC 6531).
+        smtp_utf8: bool,
+        /// REQUIRETLS: the message goes on under TLS or not at all (RFC 8689 §4.1).
+        require_tls: bool,
+        /// RET=, RFC 3461 §4.3.
+        ret: Option<Return>,
+        /// ENVID=, RFC 3461 §4.4.
+        envelope_id: Option<EnvelopeId>,
+    },
+    /// RCPT with its parameters.
+    Rcpt {
+        forward_path: ForwardPath,
+        /// NOTIFY=, RFC 3461 §4.1.
+        notify: Option<Notify>,
+        /// ORCPT=, RFC 3461 §4.2.
+        original_recipient: Option<OriginalRecipient>,
+    },
     /// DATA.
     Data,
     /// RSET.

@@ -1,6 +1,7 @@
 //! What a server session is told once: its name, its bounds, and what it offers. It must not know a session.
 
 use super::auth::Mechanisms;
+use std::num::NonZeroU32;
 
 /// Settings of a session, shared by all that are alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,8 @@ pub enum Protocol {
 /// Bounds of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a command line with its CR LF.
+    /// Bytes of a command line with its CR LF. The default is enough for what is offered by default; AUTH asks for
+    /// 500 more (RFC 4954 §3), DSN for 600 (RFC 3461 §4).
     pub max_line: usize,
     /// Accepted recipients of one transaction.
     pub max_recipients: u32,
@@ -82,8 +84,26 @@ pub struct Extensions {
     pub chunking: bool,
     /// SMTPUTF8, RFC 6531: §3.1 asks for 8BITMIME with it.
     pub smtp_utf8: bool,
+    /// DSN, RFC 3461.
+    pub dsn: bool,
+    /// REQUIRETLS, RFC 8689: listed and understood while there is TLS.
+    pub require_tls: bool,
     /// AUTH, RFC 4954.
     pub auth: Mechanisms,
+    /// LIMITS, RFC 9422.
+    pub limits: Option<AdvertisedLimits>,
+}
+
+/// What LIMITS tells a client, RFC 9422 §4; at least one of them should be there. They are announced and nothing
+/// else: to hold a client to them is for [`Limits`] and the driver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AdvertisedLimits {
+    /// RCPTMAX: recipients of a transaction.
+    pub recipients_max: Option<NonZeroU32>,
+    /// MAILMAX: transactions of a session.
+    pub transactions_max: Option<NonZeroU32>,
+    /// RCPTDOMAINMAX: different domains of the recipients of a transaction.
+    pub domains_max: Option<NonZeroU32>,
 }
 
 impl Extensions {
@@ -96,7 +116,10 @@ impl Extensions {
         start_tls: false,
         chunking: false,
         smtp_utf8: false,
+        dsn: false,
+        require_tls: false,
         auth: Mechanisms { plain: false, login: false },
+        limits: None,
     };
 }
 

@@ -4,7 +4,9 @@ use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
 use super::transaction::Form;
 use super::{Event, Protocol};
-use crate::command::{BodyType, Command, CommandError, Grammar};
+use crate::command::{BodyType, Command, CommandError, Grammar, MailParameters, RcptParameters};
+use crate::dsn::OriginalRecipient;
+use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
 
 impl Session {
@@ -19,6 +21,8 @@ impl Session {
             size: offered.size,
             eight_bit_mime: offered.eight_bit_mime,
             smtp_utf8: offered.smtp_utf8,
+            dsn: offered.dsn,
+            require_tls: offered.require_tls && self.is_tls,
         }
     }
 
@@ -49,11 +53,7 @@ impl Session {
                 self.begin_auth(mechanism, initial)?
             }
             Command::Mail { .. } if self.state != State::Ready => return Err(Refusal::Sequence(Stage::Mail)),
-            Command::Mail { reverse_path, size, body, smtp_utf8 } => {
-                self.check_size(size)?;
-                let eight_bit = body == Some(BodyType::EightBitMime);
-                (Pending::Mail { smtp_utf8 }, Event::Mail { reverse_path, size, eight_bit, smtp_utf8 })
-            }
+            Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters)?,
             // RFC 3030 §2: recipients come before the first chunk
             Command::Rcpt { .. }
                 if self.state != State::Transaction || self.transaction.form == Form::Chunks =>
@@ -63,12 +63,7 @@ impl Session {
             Command::Rcpt { .. } if self.transaction.recipients >= self.options.limits.max_recipients => {
                 return Err(Refusal::TooManyRecipients);
             }
-            Command::Rcpt { forward_path }
-                if !self.transaction.smtp_utf8 && !forward_path.as_str().is_ascii() =>
-            {
-                return Err(Refusal::Malformed(CommandError::NotAscii(Stage::Rcpt)));
-            }
-            Command::Rcpt { forward_path } => (Pending::Rcpt, Event::Rcpt { forward_path }),
+            Command::Rcpt { forward_path, parameters } => self.rcpt(forward_path, parameters)?,
             Command::Data if self.state != State::Transaction || self.transaction.form == Form::Chunks => {
                 return Err(Refusal::Sequence(Stage::Data));
             }
@@ -96,11 +91,33 @@ impl Session {
         }
     }
 
-    /// RFC 1870 §6.1.
-    fn check_size(&self, size: Option<u64>) -> Result<(), Refusal> {
-        match (size, self.options.limits.max_message_bytes) {
-            (Some(size), Some(limit)) if size > limit => Err(Refusal::TooBig),
-            _ => Ok(()),
+    fn mail(
+        &self,
+        reverse_path: ReversePath,
+        parameters: MailParameters,
+    ) -> Result<(Pending, Event<'static>), Refusal> {
+        let MailParameters { size, body, smtp_utf8, require_tls, ret, envelope_id } = parameters;
+        if let (Some(size), Some(limit)) = (size, self.options.limits.max_message_bytes)
+            && size > limit
+        {
+            return Err(Refusal::TooBig); // RFC 1870 §6.1
         }
+        let eight_bit = body == Some(BodyType::EightBitMime);
+        let event = Event::Mail { reverse_path, size, eight_bit, smtp_utf8, require_tls, ret, envelope_id };
+        Ok((Pending::Mail { smtp_utf8 }, event))
+    }
+
+    fn rcpt(
+        &self,
+        forward_path: ForwardPath,
+        parameters: RcptParameters,
+    ) -> Result<(Pending, Event<'static>), Refusal> {
+        let RcptParameters { notify, original_recipient } = parameters;
+        let original = original_recipient.as_ref().map_or("", OriginalRecipient::as_str);
+        let is_ascii = forward_path.as_str().is_ascii() && original.is_ascii();
+        if !is_ascii && !self.transaction.smtp_utf8 {
+            return Err(Refusal::Malformed(CommandError::NotAscii(Stage::Rcpt)));
+        }
+        Ok((Pending::Rcpt, Event::Rcpt { forward_path, notify, original_recipient }))
     }
 }

@@ -163,7 +163,7 @@ impl Session {
 
     /// STARTTLS was accepted: flush, do the handshake, then call [`Session::tls_established`]. Until then nothing is
     /// taken. Input that is left over at this moment was sent in the clear, perhaps by somebody in between, and must
-    /// never be heard later as if it had come under TLS: close the connection (RFC 3207 §4.2 and its errata).
+    /// never be heard later as if it had come under TLS: close the connection (RFC 3207 §4.2).
     pub fn is_starting_tls(&self) -> bool {
         self.state == State::StartingTls
     }
