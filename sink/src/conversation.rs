@@ -179,7 +179,7 @@ impl Conversation {
                 }
             }
             Event::Hello { .. } | Event::Rset => self.end_transaction(books, now_ns),
-            Event::Rcpt { forward_path } => recipient = Some(forward_path),
+            Event::Rcpt { forward_path, .. } => recipient = Some(forward_path),
             Event::EndOfData { bare_newline, too_big: _ } => {
                 self.bare_newline = *bare_newline;
                 let id = self.header.finish(&mut books.ledger.ids);
@@ -190,7 +190,14 @@ impl Conversation {
             Event::Data => self.size_bytes = 0,
             Event::Quit => self.said_quit = true,
             Event::Invalid { .. } => refused_by_protocol = true,
-            Event::StartTls | Event::AuthChallenge | Event::Auth(_) => unreachable!("neither is offered"),
+            Event::StartTls
+            | Event::AuthChallenge
+            | Event::Auth(_)
+            | Event::Bdat { .. }
+            | Event::EndOfChunk { .. }
+            | Event::NextRecipient { .. } => {
+                unreachable!("none of them is offered")
+            }
             Event::Connect | Event::Noop | Event::Vrfy | Event::Help | Event::Body(_) => {}
         }
         let step = site.step(&mut self.dialogue, Occasion { stage: self.session.stage(), recipient });

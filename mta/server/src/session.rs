@@ -197,7 +197,7 @@ impl Conversation {
                 (self.reverse_path, self.eight_bit) = (reverse_path, eight_bit);
                 self.recipients.clear();
             }
-            Event::Rcpt { forward_path } => {
+            Event::Rcpt { forward_path, .. } => {
                 // everything is relayed, and whoever is not this machine has no right to that
                 if !self.client.to_canonical().is_loopback() {
                     return Some(Reply::new(554, Some((5, 7, 1)), "relay access denied"));

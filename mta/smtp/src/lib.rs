@@ -11,6 +11,7 @@
 //! | [`reply`] | a reply as a value, writing it, parsing it from a stream |
 //! | [`path`] | reverse-path, forward-path, mailbox |
 //! | [`command`] | one command line into a value |
+//! | [`dsn`] | what a sender asks to be told of its mail |
 //! | [`stuff`] | dot-stuffing and its opposite; the one place that knows how a message ends |
 //! | [`stage`] | the names of the parts of a session |
 //! | [`client`] | the session of the side that sends mail |
@@ -19,6 +20,7 @@
 mod base64;
 pub mod client;
 pub mod command;
+pub mod dsn;
 pub mod path;
 pub mod reply;
 pub mod server;

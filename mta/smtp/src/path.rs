@@ -1,10 +1,11 @@
 //! Reverse-path, forward-path and mailbox: the addresses of an envelope.
 //!
-//! Parsed once at the edge into types that hold only what may be sent again. No 8-bit addresses (RFC 6531) yet.
-//! It must not know what an address is for, nor look a domain up.
+//! Parsed once at the edge into types that hold only what may be sent again. Addresses beyond ASCII (RFC 6531) are
+//! refused unless they are asked for by name: `parse_utf8`. It must not know what an address is for, nor look a domain up.
 
 mod grammar;
 
+use grammar::Charset;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,7 +24,20 @@ impl Mailbox {
     /// # Errors
     /// [`PathError`] on anything that RFC 5321 §4.1.2 does not allow or that §4.5.3.1 says is too long.
     pub fn parse(text: &str) -> Result<Mailbox, PathError> {
-        let local_bytes = grammar::mailbox(text.as_bytes())?;
+        Mailbox::parse_in(Charset::Ascii, text)
+    }
+
+    /// As [`Mailbox::parse`], with characters beyond ASCII in local part and domain (RFC 6531 §3.3). A domain is kept
+    /// as written too, and not held against IDNA.
+    ///
+    /// # Errors
+    /// As [`Mailbox::parse`]; the lengths are in bytes.
+    pub fn parse_utf8(text: &str) -> Result<Mailbox, PathError> {
+        Mailbox::parse_in(Charset::Utf8, text)
+    }
+
+    fn parse_in(charset: Charset, text: &str) -> Result<Mailbox, PathError> {
+        let local_bytes = grammar::mailbox(text, charset)?;
         Ok(Mailbox { text: Arc::from(text), local_bytes })
     }
 
@@ -58,10 +72,23 @@ impl ReversePath {
     /// # Errors
     /// As [`Mailbox::parse`].
     pub fn parse(text: &str) -> Result<ReversePath, PathError> {
+        ReversePath::parse_in(Charset::Ascii, text)
+    }
+
+    /// As [`ReversePath::parse`], with characters beyond ASCII.
+    ///
+    /// # Errors
+    /// As [`Mailbox::parse_utf8`].
+    pub fn parse_utf8(text: &str) -> Result<ReversePath, PathError> {
+        ReversePath::parse_in(Charset::Utf8, text)
+    }
+
+    fn parse_in(charset: Charset, text: &str) -> Result<ReversePath, PathError> {
         if text.is_empty() {
             return Ok(ReversePath::Null);
         }
-        Mailbox::parse(grammar::without_source_route(text)?).map(ReversePath::Mailbox)
+        let text = grammar::without_source_route(text, charset)?;
+        Mailbox::parse_in(charset, text).map(ReversePath::Mailbox)
     }
 
     /// The address, empty for the null reverse-path.
@@ -88,10 +115,23 @@ impl ForwardPath {
     /// # Errors
     /// As [`Mailbox::parse`].
     pub fn parse(text: &str) -> Result<ForwardPath, PathError> {
+        ForwardPath::parse_in(Charset::Ascii, text)
+    }
+
+    /// As [`ForwardPath::parse`], with characters beyond ASCII.
+    ///
+    /// # Errors
+    /// As [`Mailbox::parse_utf8`].
+    pub fn parse_utf8(text: &str) -> Result<ForwardPath, PathError> {
+        ForwardPath::parse_in(Charset::Utf8, text)
+    }
+
+    fn parse_in(charset: Charset, text: &str) -> Result<ForwardPath, PathError> {
         if text.eq_ignore_ascii_case(POSTMASTER) {
             return Ok(ForwardPath::Postmaster);
         }
-        Mailbox::parse(grammar::without_source_route(text)?).map(ForwardPath::Mailbox)
+        let text = grammar::without_source_route(text, charset)?;
+        Mailbox::parse_in(charset, text).map(ForwardPath::Mailbox)
     }
 
     /// The address, `postmaster` for the one without a domain.
@@ -128,6 +168,8 @@ pub enum PathError {
     PathTooLong,
     /// A byte outside ASCII.
     NotAscii,
+    /// A control character outside ASCII.
+    Control,
     /// A source route (`@a,@b:`) that is not one.
     SourceRoute,
 }
@@ -142,6 +184,7 @@ impl fmt::Display for PathError {
             PathError::DomainTooLong => "domain of the address over 255 bytes",
             PathError::PathTooLong => "address over 254 bytes",
             PathError::NotAscii => "address with a character outside ASCII",
+            PathError::Control => "address with a control character",
             PathError::SourceRoute => "bad source route before the address",
         })
     }
@@ -234,6 +277,45 @@ mod tests {
         assert_eq!(ForwardPath::parse("@a,b:c@d"), Err(SourceRoute));
         assert_eq!(ForwardPath::parse("@a"), Err(SourceRoute));
         assert_eq!(ForwardPath::parse(""), Err(NoDomain));
+    }
+
+    #[test]
+    fn characters_beyond_ascii_are_kept_where_they_are_asked_for() {
+        for text in [
+            "\u{e4}@b",
+            "a@\u{e4}",
+            "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.\u{5e7f}\u{544a}",
+            "\"\u{e4} \u{1f4e7}\"@b-\u{e4}",
+        ] {
+            let mailbox = Mailbox::parse_utf8(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(mailbox.as_str(), text);
+            assert_eq!(format!("{}@{}", mailbox.local(), mailbox.domain()), text);
+            assert_eq!(Mailbox::parse(text), Err(PathError::NotAscii), "{text}");
+        }
+        assert_eq!(ForwardPath::parse_utf8("@\u{e4}:a@b").unwrap().as_str(), "a@b");
+        assert_eq!(ForwardPath::parse("@\u{e4}:a@b"), Err(PathError::SourceRoute));
+        for (text, error) in [
+            ("\u{85}\u{e4}@b", PathError::Control),
+            ("a@\u{9f}", PathError::Control),
+            ("\u{e4}\n@b", PathError::Control),
+            ("\u{e4}\u{7f}@b", PathError::Control),
+            ("\u{e4} @b", PathError::LocalPart),
+            ("\"\\\u{e4}\"@b", PathError::LocalPart),
+            ("a@-\u{e4}", PathError::Domain),
+            ("a@\u{e4}..b", PathError::Domain),
+            ("a@[\u{e4}:x]", PathError::Domain),
+            ("a@[x:\u{e4}]", PathError::Domain),
+        ] {
+            assert_eq!(Mailbox::parse_utf8(text), Err(error), "{text:?}");
+        }
+        // 64 bytes of a local part are 64 bytes; 63 of a label are its characters
+        assert!(Mailbox::parse_utf8(&format!("{}@b", "\u{e4}".repeat(32))).is_ok());
+        assert_eq!(
+            Mailbox::parse_utf8(&format!("{}@b", "\u{e4}".repeat(33))),
+            Err(PathError::LocalPartTooLong)
+        );
+        assert!(Mailbox::parse_utf8(&format!("a@{}", "\u{e4}".repeat(63))).is_ok());
+        assert_eq!(Mailbox::parse_utf8(&format!("a@{}", "\u{e4}".repeat(64))), Err(PathError::Domain));
     }
 
     #[test]

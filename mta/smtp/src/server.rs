@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+mod chunk;
 mod content;
 mod event;
 mod hello;
@@ -16,5 +17,5 @@ mod transaction;
 
 pub use auth::{Credentials, Mechanism, Mechanisms};
 pub use event::Event;
-pub use options::{Extensions, Limits, Options};
+pub use options::{AdvertisedLimits, Extensions, Limits, Options, Protocol};
 pub use session::Session;

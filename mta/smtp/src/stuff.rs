@@ -124,9 +124,7 @@ pub enum Chunk<'a> {
 pub struct DotUnstuffer {
     /// The last two bytes of the content so far are CR LF, or there is none yet.
     line_start: bool,
-    /// The last byte of the content so far is a CR.
-    after_cr: bool,
-    bare_newline: bool,
+    newlines: Newlines,
 }
 
 impl Default for DotUnstuffer {
@@ -138,7 +136,7 @@ impl Default for DotUnstuffer {
 impl DotUnstuffer {
     /// At the start of a message.
     pub const fn new() -> DotUnstuffer {
-        DotUnstuffer { line_start: true, after_cr: false, bare_newline: false }
+        DotUnstuffer { line_start: true, newlines: Newlines::new() }
     }
 
     /// Returns how many bytes of `input` are done with, and what they were. The caller keeps the rest, at most
@@ -162,18 +160,17 @@ impl DotUnstuffer {
             return (0, Chunk::More);
         }
         let content = &content[..self.content_bytes(content)];
-        self.bare_newline |= has_bare_newline(content, self.after_cr);
         self.line_start = match content {
-            [b'\n'] => self.after_cr,
+            [b'\n'] => self.newlines.after_cr,
             _ => content.ends_with(b"\r\n"),
         };
-        self.after_cr = content.last() == Some(&b'\r');
+        self.newlines.see(content);
         (dot_bytes + content.len(), Chunk::Content(content))
     }
 
     /// How much of `content` comes before the next line that begins with a dot.
     fn content_bytes(&self, content: &[u8]) -> usize {
-        if self.after_cr && content.starts_with(b"\n.") {
+        if self.newlines.after_cr && content.starts_with(b"\n.") {
             return 1;
         }
         LINE_WITH_DOT.find(content).map_or(content.len(), |at| at + 2)
@@ -181,7 +178,35 @@ impl DotUnstuffer {
 
     /// Whether a CR or LF on its own was seen in the message that began last.
     pub const fn bare_newline(&self) -> bool {
-        self.bare_newline
+        self.newlines.any_bare
+    }
+}
+
+/// Whether content that comes in pieces has a CR or LF on its own.
+#[derive(Debug, Clone, Default)]
+pub struct Newlines {
+    /// The last byte so far is a CR.
+    after_cr: bool,
+    any_bare: bool,
+}
+
+impl Newlines {
+    /// Before the first piece.
+    pub const fn new() -> Newlines {
+        Newlines { after_cr: false, any_bare: false }
+    }
+
+    /// Looks at the next piece.
+    pub fn see(&mut self, piece: &[u8]) {
+        if let Some(&last) = piece.last() {
+            self.any_bare |= has_bare_newline(piece, self.after_cr);
+            self.after_cr = last == b'\r';
+        }
+    }
+
+    /// Whether there was one, if no more comes: a CR at the very end has no LF.
+    pub const fn any_bare_at_end(&self) -> bool {
+        self.any_bare || self.after_cr
     }
 }
 

@@ -1,42 +1,98 @@
 //! The arguments of MAIL and RCPT: a path and its parameters, RFC 5321 §4.1.2.
 
-use super::{BodyType, Command, CommandError, Grammar};
+use super::{Command, CommandError, Grammar};
+use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Return};
 use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
 use crate::xtext;
+
+/// The parameters of MAIL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MailParameters {
+    /// SIZE=, RFC 1870 §3.
+    pub size: Option<u64>,
+    /// BODY=, RFC 6152 §2.
+    pub body: Option<BodyType>,
+    /// SMTPUTF8, RFC 6531 §3.4.
+    pub smtp_utf8: bool,
+    /// REQUIRETLS, RFC 8689 §2.
+    pub require_tls: bool,
+    /// RET=, RFC 3461 §4.3.
+    pub ret: Option<Return>,
+    /// ENVID=, RFC 3461 §4.4.
+    pub envelope_id: Option<EnvelopeId>,
+}
+
+/// The argument of BODY=, RFC 6152 §2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyType {
+    /// 7BIT.
+    SevenBit,
+    /// 8BITMIME.
+    EightBitMime,
+}
+
+/// The parameters of RCPT.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RcptParameters {
+    /// NOTIFY=, RFC 3461 §4.1.
+    pub notify: Option<Notify>,
+    /// ORCPT=, RFC 3461 §4.2.
+    pub original_recipient: Option<OriginalRecipient>,
+}
 
 /// RFC 5321 §4.1.1.2.
 pub(super) fn mail(argument: &str, grammar: Grammar) -> Result<Command<'_>, CommandError> {
     let argument = strip_keyword(argument, "FROM:").ok_or(CommandError::Arguments(Stage::Mail))?;
     let (path, parameters) = split_path(argument).ok_or(CommandError::ReversePath)?;
-    let reverse_path = ReversePath::parse(path).map_err(|_| CommandError::ReversePath)?;
-    let (mut size, mut body, mut authorized) = (None, None, None);
+    let reverse_path = ReversePath::parse_utf8(path).map_err(|_| CommandError::ReversePath)?;
+    let mut mail = MailParameters::default();
+    let mut has_auth = false;
     for (keyword, value) in split_parameters(parameters) {
         let is = |name: &str| keyword.eq_ignore_ascii_case(name);
-        match value {
-            Some(value) if grammar.size && is("SIZE") => once(&mut size, size_value(value), Stage::Mail)?,
-            Some(value) if grammar.eight_bit_mime && is("BODY") => {
-                once(&mut body, body_value(value), Stage::Mail)?;
+        let good = match value {
+            Some(value) if grammar.size && is("SIZE") => once(&mut mail.size, size_value(value)),
+            Some(value) if grammar.eight_bit_mime && is("BODY") => once(&mut mail.body, body_value(value)),
+            Some(value) if grammar.dsn && is("RET") => once(&mut mail.ret, Return::parse(value)),
+            Some(value) if grammar.dsn && is("ENVID") => {
+                once(&mut mail.envelope_id, EnvelopeId::parse(value))
             }
             // RFC 4954 §5: understood, and not trusted
-            Some(value) if grammar.auth && is("AUTH") => {
-                once(&mut authorized, xtext::is_valid(value).then_some(()), Stage::Mail)?;
-            }
+            Some(value) if grammar.auth && is("AUTH") => flag(&mut has_auth) && xtext::is_printable(value),
+            None if grammar.smtp_utf8 && is("SMTPUTF8") => flag(&mut mail.smtp_utf8),
+            None if grammar.require_tls && is("REQUIRETLS") => flag(&mut mail.require_tls),
             _ => return Err(CommandError::UnknownParameter(Stage::Mail)),
+        };
+        if !good {
+            return Err(CommandError::Parameter(Stage::Mail));
         }
     }
-    Ok(Command::Mail { reverse_path, size, body })
+    if !mail.smtp_utf8 && !reverse_path.as_str().is_ascii() {
+        return Err(CommandError::NotAscii(Stage::Mail));
+    }
+    Ok(Command::Mail { reverse_path, parameters: mail })
 }
 
-/// RFC 5321 §4.1.1.3.
-pub(super) fn rcpt(argument: &str) -> Result<Command<'_>, CommandError> {
+/// RFC 5321 §4.1.1.3. Whether MAIL had SMTPUTF8 is for the session to know.
+pub(super) fn rcpt(argument: &str, grammar: Grammar) -> Result<Command<'_>, CommandError> {
     let argument = strip_keyword(argument, "TO:").ok_or(CommandError::Arguments(Stage::Rcpt))?;
     let (path, parameters) = split_path(argument).ok_or(CommandError::ForwardPath)?;
-    let forward_path = ForwardPath::parse(path).map_err(|_| CommandError::ForwardPath)?;
-    if split_parameters(parameters).next().is_some() {
-        return Err(CommandError::UnknownParameter(Stage::Rcpt));
+    let forward_path = ForwardPath::parse_utf8(path).map_err(|_| CommandError::ForwardPath)?;
+    let mut rcpt = RcptParameters::default();
+    for (keyword, value) in split_parameters(parameters) {
+        let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+        let good = match value {
+            Some(value) if grammar.dsn && is("NOTIFY") => once(&mut rcpt.notify, Notify::parse(value)),
+            Some(value) if grammar.dsn && is("ORCPT") => {
+                once(&mut rcpt.original_recipient, OriginalRecipient::parse(value))
+            }
+            _ => return Err(CommandError::UnknownParameter(Stage::Rcpt)),
+        };
+        if !good {
+            return Err(CommandError::Parameter(Stage::Rcpt));
+        }
     }
-    Ok(Command::Rcpt { forward_path })
+    Ok(Command::Rcpt { forward_path, parameters: rcpt })
 }
 
 /// `KEYWORD=value` or `KEYWORD`, between spaces.
@@ -49,13 +105,16 @@ fn split_parameters(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
-/// Fills `slot` with a value that is good and the first of its kind.
-fn once<T>(slot: &mut Option<T>, value: Option<T>, stage: Stage) -> Result<(), CommandError> {
-    if slot.is_some() || value.is_none() {
-        return Err(CommandError::Parameter(stage));
-    }
+/// Fills `slot` with a value; false unless that is good and the first of its kind.
+fn once<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
+    let good = slot.is_none() && value.is_some();
     *slot = value;
-    Ok(())
+    good
+}
+
+/// As [`once`] for a parameter without a value.
+fn flag(slot: &mut bool) -> bool {
+    !std::mem::replace(slot, true)
 }
 
 /// RFC 1870 §3: one to twenty digits. What does not fit 64 bits is larger than any limit.

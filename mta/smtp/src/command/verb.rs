@@ -7,11 +7,13 @@ use crate::stage::Stage;
 pub(super) enum Verb {
     Ehlo,
     Helo,
+    Lhlo,
     StartTls,
     Auth,
     Mail,
     Rcpt,
     Data,
+    Bdat,
     Rset,
     Noop,
     Vrfy,
@@ -30,8 +32,10 @@ impl Verb {
         upper.make_ascii_uppercase();
         let offered = |verb, offered| if offered { verb } else { Verb::NotImplemented };
         let verb = match &*upper {
-            b"EHLO" => Verb::Ehlo,
-            b"HELO" => Verb::Helo,
+            // RFC 2033 §4.1: neither is known in LMTP
+            b"EHLO" if !grammar.lmtp => Verb::Ehlo,
+            b"HELO" if !grammar.lmtp => Verb::Helo,
+            b"LHLO" if grammar.lmtp => Verb::Lhlo,
             b"MAIL" => Verb::Mail,
             b"RCPT" => Verb::Rcpt,
             b"DATA" => Verb::Data,
@@ -42,6 +46,7 @@ impl Verb {
             b"QUIT" => Verb::Quit,
             b"STARTTLS" => offered(Verb::StartTls, grammar.start_tls),
             b"AUTH" => offered(Verb::Auth, grammar.auth),
+            b"BDAT" => offered(Verb::Bdat, grammar.chunking),
             // RFC 5321 §4.1.1.7 and appendix F; RFC 5321 §4.2.4: known and not done is 502
             b"EXPN" | b"SEND" | b"SOML" | b"SAML" | b"TURN" => Verb::NotImplemented,
             _ => return None,
@@ -49,14 +54,20 @@ impl Verb {
         Some((verb, bytes))
     }
 
+    /// Whether its argument is one.
+    pub fn has_address(self) -> bool {
+        matches!(self, Verb::Mail | Verb::Rcpt | Verb::Vrfy)
+    }
+
     pub fn stage(self) -> Option<Stage> {
         match self {
-            Verb::Ehlo | Verb::Helo => Some(Stage::Ehlo),
+            Verb::Ehlo | Verb::Helo | Verb::Lhlo => Some(Stage::Ehlo),
             Verb::StartTls => Some(Stage::StartTls),
             Verb::Auth => Some(Stage::Auth),
             Verb::Mail => Some(Stage::Mail),
             Verb::Rcpt => Some(Stage::Rcpt),
             Verb::Data => Some(Stage::Data),
+            Verb::Bdat => Some(Stage::Body),
             Verb::Rset => Some(Stage::Rset),
             Verb::Noop | Verb::Vrfy | Verb::Help => Some(Stage::Noop),
             Verb::Quit => Some(Stage::Quit),

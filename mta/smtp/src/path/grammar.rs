@@ -1,16 +1,33 @@
 //! The grammar of RFC 5321 §4.1.2 and its limits, on bytes. It must not know types or allocate.
+//!
+//! With SMTPUTF8 (RFC 6531 §3.3) bytes beyond ASCII are let through wherever letters are; that they are characters,
+//! and none of them a control, is checked once for the whole.
 
 use super::PathError;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+/// Which characters an address may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Charset {
+    Ascii,
+    /// RFC 6531: any character but the controls.
+    Utf8,
+}
+
 /// Checks `local-part@domain` and returns the length of the local part in bytes.
-pub fn mailbox(text: &[u8]) -> Result<u8, PathError> {
+pub fn mailbox(text: &str, charset: Charset) -> Result<u8, PathError> {
     if text.len() > MAILBOX_BYTES_MAX {
         return Err(PathError::PathTooLong);
     }
     if !text.is_ascii() {
-        return Err(PathError::NotAscii);
+        match charset {
+            Charset::Ascii => return Err(PathError::NotAscii),
+            // C0 and DEL have no place in the grammar; this is for C1
+            Charset::Utf8 if text.chars().any(char::is_control) => return Err(PathError::Control),
+            Charset::Utf8 => {}
+        }
     }
+    let text = text.as_bytes();
     let local_bytes = if text.first() == Some(&b'"') { quoted_string(text)? } else { dot_string(text)? };
     if text.get(local_bytes) != Some(&b'@') {
         return Err(PathError::NoDomain);
@@ -23,11 +40,14 @@ pub fn mailbox(text: &[u8]) -> Result<u8, PathError> {
 }
 
 /// The path after a source route, which is accepted and ignored: RFC 5321 §4.1.1.3, appendix C.
-pub fn without_source_route(text: &str) -> Result<&str, PathError> {
+pub fn without_source_route(text: &str, charset: Charset) -> Result<&str, PathError> {
     if !text.starts_with('@') {
         return Ok(text);
     }
     let (route, rest) = text.split_once(':').ok_or(PathError::SourceRoute)?;
+    if charset == Charset::Ascii && !route.is_ascii() {
+        return Err(PathError::SourceRoute);
+    }
     for hop in route.split(',') {
         let name = hop.strip_prefix('@').ok_or(PathError::SourceRoute)?;
         domain(name.as_bytes()).map_err(|_| PathError::SourceRoute)?;
@@ -44,7 +64,7 @@ fn dot_string(text: &[u8]) -> Result<usize, PathError> {
     if good { Ok(end) } else { Err(PathError::LocalPart) }
 }
 
-/// RFC 5321 §4.1.2 Quoted-string, quotes included. Returns its length.
+/// RFC 5321 §4.1.2 Quoted-string, quotes included; RFC 6531 §3.3 adds to what it may hold, not to what may be escaped. Returns its length.
 fn quoted_string(text: &[u8]) -> Result<usize, PathError> {
     let mut at = 1;
     while let Some(&byte) = text.get(at) {
@@ -53,14 +73,14 @@ fn quoted_string(text: &[u8]) -> Result<usize, PathError> {
             // quoted-pairSMTP: a backslash and any graphic or space
             b'\\' if matches!(text.get(at + 1), Some(32..=126)) => at += 2,
             b'\\' => return Err(PathError::LocalPart),
-            32..=126 => at += 1,
+            32..=126 | 128.. => at += 1,
             _ => return Err(PathError::LocalPart),
         }
     }
     Err(PathError::LocalPart)
 }
 
-/// RFC 5322 §3.2.3 atext.
+/// RFC 5322 §3.2.3 atext, RFC 6531 §3.3.
 fn is_atext(byte: u8) -> bool {
     ATEXT[usize::from(byte)]
 }
@@ -77,13 +97,20 @@ fn domain(text: &[u8]) -> Result<(), PathError> {
     if good { Ok(()) } else { Err(PathError::Domain) }
 }
 
-/// RFC 5321 §4.1.2 sub-domain; its 63 bytes are RFC 1035 §2.3.4.
+/// RFC 5321 §4.1.2 sub-domain; its 63 bytes are RFC 1035 §2.3.4. A U-label (RFC 5890 §2.3.2.1) is looked at loosely:
+/// without the tables of IDNA, and as long as it may be if each character took one byte of its A-label.
 fn label(text: &[u8]) -> bool {
-    let ends_well = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    text.len() <= LABEL_BYTES_MAX
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    let ends_well = |byte: Option<&u8>| byte.is_some_and(|&byte| is_letter(byte));
+    text.iter().filter(|&&byte| !is_continuation(byte)).count() <= LABEL_BYTES_MAX
         && ends_well(text.first())
         && ends_well(text.last())
-        && text.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && text.iter().all(|&byte| is_letter(byte) || byte == b'-')
+}
+
+/// RFC 3629 §3: a byte of a character that is not its first.
+fn is_continuation(byte: u8) -> bool {
+    byte & 0xc0 == 0x80
 }
 
 /// RFC 5321 §4.1.3, between the brackets.
@@ -98,7 +125,7 @@ fn address_literal(text: &[u8]) -> bool {
     }
     // General-address-literal: Standardized-tag is an Ldh-str, dcontent has no brackets and no backslash.
     let is_dcontent = |byte| matches!(byte, 33..=90 | 94..=126);
-    label(tag.as_bytes()) && !rest.is_empty() && rest.bytes().all(is_dcontent)
+    tag.is_ascii() && label(tag.as_bytes()) && !rest.is_empty() && rest.bytes().all(is_dcontent)
 }
 
 /// RFC 5321 §4.5.3.1.1.
@@ -112,9 +139,9 @@ const LABEL_BYTES_MAX: usize = 63;
 /// A table, because each byte of each local part asks.
 const ATEXT: [bool; 256] = {
     let mut table = [false; 256];
-    let mut byte = 0u8;
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric();
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = byte >= 128 || (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
     let specials = b"!#$%&'*+-/=?^_`{|}~";

@@ -107,7 +107,7 @@ impl Session {
             Some("=") => self.respond(exchange, b""),
             Some(text) => self.respond(exchange, text.as_bytes()),
             None => {
-                self.exchange = Some(exchange);
+                self.exchange = Some(Box::new(exchange));
                 Ok((Pending::AuthChallenge, Event::AuthChallenge))
             }
         }
@@ -124,7 +124,7 @@ impl Session {
         };
         self.state = State::Ready;
         let exchange = self.exchange.take().expect("an exchange is under way after 334");
-        let result = line.and_then(|line| self.respond(exchange, line));
+        let result = line.and_then(|line| self.respond(*exchange, line));
         let event = result.map(|(pending, event)| {
             self.pending = Some(pending);
             event
@@ -138,7 +138,7 @@ impl Session {
         let credentials = match exchange {
             Exchange::Plain => plain(&response)?,
             Exchange::LoginUser => {
-                self.exchange = Some(Exchange::LoginPassword { user: field(&response)? });
+                self.exchange = Some(Box::new(Exchange::LoginPassword { user: field(&response)? }));
                 return Ok((Pending::AuthChallenge, Event::AuthChallenge));
             }
             Exchange::LoginPassword { user } => {

@@ -1,5 +1,6 @@
 //! The two replies that introduce us: the greeting, and what we can do.
 
+use super::Protocol;
 use super::auth::Mechanisms;
 use super::session::Session;
 use std::io::Write;
@@ -9,7 +10,10 @@ impl Session {
     pub(super) fn write_greeting(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"220 ");
         out.extend_from_slice(self.options.name.as_bytes());
-        out.extend_from_slice(b" ESMTP\r\n");
+        out.extend_from_slice(match self.options.protocol {
+            Protocol::Smtp => b" ESMTP\r\n",
+            Protocol::Lmtp => b" LMTP\r\n", // as in the example of RFC 2033
+        });
     }
 
     /// RFC 5321 §4.1.1.1.
@@ -36,14 +40,28 @@ impl Session {
         if offered.eight_bit_mime {
             lines.push(b"8BITMIME");
         }
+        if offered.smtp_utf8 {
+            lines.push(b"SMTPUTF8");
+        }
         if offered.enhanced_status_codes {
             lines.push(b"ENHANCEDSTATUSCODES");
+        }
+        if offered.dsn {
+            lines.push(b"DSN");
+        }
+        // RFC 8689 §2: promised only under TLS
+        if offered.require_tls && self.is_tls {
+            lines.push(b"REQUIRETLS");
         }
         // RFC 3207 §4.2: not listed under TLS
         if offered.start_tls && !self.is_tls {
             lines.push(b"STARTTLS");
         }
+        if offered.chunking {
+            lines.push(b"CHUNKING");
+        }
         self.write_auth(lines);
+        self.write_limits(lines);
         self.options.extra_keywords.iter().for_each(|line| lines.push(line.as_bytes()));
     }
 
@@ -54,6 +72,22 @@ impl Session {
             Mechanisms { plain: true, login: false } => lines.push(b"AUTH PLAIN"),
             Mechanisms { plain: false, login: true } => lines.push(b"AUTH LOGIN"),
             Mechanisms { plain: false, login: false } => {}
+        }
+    }
+
+    /// RFC 9422 §3.
+    fn write_limits(&self, lines: &mut Lines<'_>) {
+        let Some(limits) = &self.options.extensions.limits else { return };
+        let of_each = [
+            (" RCPTMAX=", limits.recipients_max),
+            (" MAILMAX=", limits.transactions_max),
+            (" RCPTDOMAINMAX=", limits.domains_max),
+        ];
+        lines.push(b"LIMITS");
+        for (name, limit) in of_each {
+            if let Some(limit) = limit {
+                lines.extend(name, limit.get().into());
+            }
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What a server session is told once: its name, its bounds, and what it offers. It must not know a session.
 
 use super::auth::Mechanisms;
+use std::num::NonZeroU32;
 
 /// Settings of a session, shared by all that are alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Our host name, which greeting and reply to EHLO begin with.
     pub name: String,
+    /// SMTP or LMTP.
+    pub protocol: Protocol,
     /// The bounds.
     pub limits: Limits,
     /// What EHLO lists and what is understood.
@@ -17,10 +20,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// The default limits and extensions.
+    /// SMTP with the default limits and extensions.
     pub fn new(name: impl Into<String>) -> Options {
         Options {
             name: name.into(),
+            protocol: Protocol::default(),
             limits: Limits::default(),
             extensions: Extensions::default(),
             extra_keywords: Vec::new(),
@@ -28,10 +32,21 @@ impl Options {
     }
 }
 
+/// Which of the two is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Smtp,
+    /// RFC 2033: LHLO, and at the end of data one reply for each accepted recipient.
+    Lmtp,
+}
+
 /// Bounds of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a command line with its CR LF.
+    /// Bytes of a command line with its CR LF. The default is enough for what is offered by default; AUTH asks for
+    /// 500 more (RFC 4954 §3), DSN for 600 (RFC 3461 §4).
     pub max_line: usize,
     /// Accepted recipients of one transaction.
     pub max_recipients: u32,
@@ -65,8 +80,30 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// STARTTLS, RFC 3207: listed while there is no TLS.
     pub start_tls: bool,
+    /// CHUNKING, RFC 3030.
+    pub chunking: bool,
+    /// SMTPUTF8, RFC 6531: §3.1 asks for 8BITMIME with it.
+    pub smtp_utf8: bool,
+    /// DSN, RFC 3461.
+    pub dsn: bool,
+    /// REQUIRETLS, RFC 8689: listed and understood while there is TLS.
+    pub require_tls: bool,
     /// AUTH, RFC 4954.
     pub auth: Mechanisms,
+    /// LIMITS, RFC 9422.
+    pub limits: Option<AdvertisedLimits>,
+}
+
+/// What LIMITS tells a client, RFC 9422 §4; at least one of them should be there. They are announced and nothing
+/// else: to hold a client to them is for [`Limits`] and the driver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AdvertisedLimits {
+    /// RCPTMAX: recipients of a transaction.
+    pub recipients_max: Option<NonZeroU32>,
+    /// MAILMAX: transactions of a session.
+    pub transactions_max: Option<NonZeroU32>,
+    /// RCPTDOMAINMAX: different domains of the recipients of a transaction.
+    pub domains_max: Option<NonZeroU32>,
 }
 
 impl Extensions {
@@ -77,7 +114,12 @@ impl Extensions {
         eight_bit_mime: false,
         enhanced_status_codes: false,
         start_tls: false,
+        chunking: false,
+        smtp_utf8: false,
+        dsn: false,
+        require_tls: false,
         auth: Mechanisms { plain: false, login: false },
+        limits: None,
     };
 }
 

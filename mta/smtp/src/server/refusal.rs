@@ -20,8 +20,8 @@ pub enum Refusal {
     ResponseTooLong,
     /// The client gave AUTH up.
     AuthCancelled,
-    /// DATA without an accepted recipient.
-    NoRecipients,
+    /// DATA or BDAT without an accepted recipient.
+    NoRecipients(Stage),
     /// One recipient over the limit.
     TooManyRecipients,
     /// MAIL with a SIZE= over the limit.
@@ -42,6 +42,8 @@ impl Refusal {
                 CommandError::Arguments(_) => b"501 5.5.4 Syntax error in arguments\r\n",
                 CommandError::ReversePath => b"501 5.1.7 Bad sender address syntax\r\n", // RFC 3463 §3.2
                 CommandError::ForwardPath => b"501 5.1.3 Bad recipient address syntax\r\n",
+                // RFC 6531 §3.5
+                CommandError::NotAscii(_) => b"553 5.6.7 Address beyond ASCII without SMTPUTF8\r\n",
                 // RFC 5321 §4.1.1.11
                 CommandError::UnknownParameter(_) => b"555 5.5.4 Parameter not recognized\r\n",
                 CommandError::Parameter(_) => b"501 5.5.4 Bad value of a parameter\r\n",
@@ -53,10 +55,10 @@ impl Refusal {
             Refusal::AuthResponse => b"501 5.5.2 Response cannot be decoded\r\n",
             Refusal::ResponseTooLong => b"500 5.5.6 Authentication exchange line is too long\r\n",
             Refusal::AuthCancelled => b"501 5.7.0 Authentication cancelled\r\n",
-            Refusal::NoRecipients => b"554 5.5.1 No valid recipients\r\n", // RFC 5321 §3.3
+            Refusal::NoRecipients(_) => b"554 5.5.1 No valid recipients\r\n", // RFC 5321 §3.3
             Refusal::TooManyRecipients => b"452 4.5.3 Too many recipients\r\n", // RFC 5321 §4.5.3.1.10
-            Refusal::TooBig => b"552 5.3.4 Message too big\r\n",           // RFC 1870 §6.1
-            Refusal::TooManyErrors(_) => b"421 4.7.0 Too many errors\r\n", // RFC 5321 §3.8
+            Refusal::TooBig => b"552 5.3.4 Message too big\r\n",              // RFC 1870 §6.1
+            Refusal::TooManyErrors(_) => b"421 4.7.0 Too many errors\r\n",    // RFC 5321 §3.8
         }
     }
 
@@ -65,19 +67,18 @@ impl Refusal {
         match self {
             Refusal::Malformed(error) => error.stage(),
             Refusal::LineTooLong => None,
-            Refusal::Sequence(stage) => Some(stage),
+            Refusal::Sequence(stage) | Refusal::NoRecipients(stage) => Some(stage),
             Refusal::Mechanism
             | Refusal::AuthResponse
             | Refusal::ResponseTooLong
             | Refusal::AuthCancelled => Some(Stage::Auth),
-            Refusal::NoRecipients => Some(Stage::Data),
             Refusal::TooManyRecipients => Some(Stage::Rcpt),
             Refusal::TooBig => Some(Stage::Mail),
             Refusal::TooManyErrors(stage) => stage,
         }
     }
 
-    /// Whether it tells against the client. RCPT and DATA after a refused MAIL do not: who pipelines sends them
+    /// Whether it tells against the client. RCPT, DATA and BDAT after a refused MAIL do not: who pipelines sends them
     /// in good faith (RFC 2920 §3.1).
     pub const fn is_error(self) -> bool {
         match self {
@@ -86,8 +87,8 @@ impl Refusal {
             | Refusal::AuthResponse
             | Refusal::ResponseTooLong
             | Refusal::AuthCancelled => true,
-            Refusal::Sequence(stage) => !matches!(stage, Stage::Rcpt | Stage::Data),
-            Refusal::NoRecipients | Refusal::TooManyRecipients | Refusal::TooBig => false,
+            Refusal::Sequence(stage) => !matches!(stage, Stage::Rcpt | Stage::Data | Stage::Body),
+            Refusal::NoRecipients(_) | Refusal::TooManyRecipients | Refusal::TooBig => false,
             Refusal::TooManyErrors(_) => false,
         }
     }

@@ -1,9 +1,12 @@
 //! Which command is allowed when, RFC 5321 §4.1.4.
 
-use super::Event;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
-use crate::command::{BodyType, Command, Grammar};
+use super::transaction::Form;
+use super::{Event, Protocol};
+use crate::command::{BodyType, Command, CommandError, Grammar, MailParameters, RcptParameters};
+use crate::dsn::OriginalRecipient;
+use crate::path::{ForwardPath, ReversePath};
 use crate::stage::Stage;
 
 impl Session {
@@ -11,10 +14,15 @@ impl Session {
     pub(super) fn grammar(&self) -> Grammar {
         let offered = &self.options.extensions;
         Grammar {
+            lmtp: self.options.protocol == Protocol::Lmtp,
             start_tls: offered.start_tls,
             auth: offered.auth.any(),
+            chunking: offered.chunking,
             size: offered.size,
             eight_bit_mime: offered.eight_bit_mime,
+            smtp_utf8: offered.smtp_utf8,
+            dsn: offered.dsn,
+            require_tls: offered.require_tls && self.is_tls,
         }
     }
 
@@ -24,7 +32,9 @@ impl Session {
         let (pending, event) = match command {
             Command::Quit => (Pending::Quit, Event::Quit),
             _ if self.state == State::Refused => return Err(Refusal::Sequence(Stage::Noop)),
-            Command::Ehlo(name) => (Pending::Hello { extended: true }, Event::Hello { name, extended: true }),
+            Command::Ehlo(name) | Command::Lhlo(name) => {
+                (Pending::Hello { extended: true }, Event::Hello { name, extended: true })
+            }
             Command::Helo(name) => {
                 (Pending::Hello { extended: false }, Event::Hello { name, extended: false })
             }
@@ -43,37 +53,71 @@ impl Session {
                 self.begin_auth(mechanism, initial)?
             }
             Command::Mail { .. } if self.state != State::Ready => return Err(Refusal::Sequence(Stage::Mail)),
-            Command::Mail { reverse_path, size, body } => {
-                self.check_size(size)?;
-                let eight_bit = body == Some(BodyType::EightBitMime);
-                (Pending::Mail, Event::Mail { reverse_path, size, eight_bit })
-            }
-            Command::Rcpt { .. } if self.state != State::Transaction => {
+            Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters)?,
+            // RFC 3030 §2: recipients come before the first chunk
+            Command::Rcpt { .. }
+                if self.state != State::Transaction || self.transaction.form == Form::Chunks =>
+            {
                 return Err(Refusal::Sequence(Stage::Rcpt));
             }
             Command::Rcpt { .. } if self.transaction.recipients >= self.options.limits.max_recipients => {
                 return Err(Refusal::TooManyRecipients);
             }
-            Command::Rcpt { forward_path } => (Pending::Rcpt, Event::Rcpt { forward_path }),
-            Command::Data if self.state != State::Transaction => return Err(Refusal::Sequence(Stage::Data)),
-            Command::Data if self.transaction.recipients == 0 => return Err(Refusal::NoRecipients),
+            Command::Rcpt { forward_path, parameters } => self.rcpt(forward_path, parameters)?,
+            Command::Data if self.state != State::Transaction || self.transaction.form == Form::Chunks => {
+                return Err(Refusal::Sequence(Stage::Data));
+            }
+            Command::Data if self.transaction.recipients == 0 => {
+                return Err(self.no_recipients(Stage::Data));
+            }
             Command::Data => (Pending::Data, Event::Data),
+            Command::Bdat { .. } => unreachable!("its bytes are seen to with it"),
             // RFC 5321 §4.1.1.5, §4.1.4: these are allowed before EHLO
             Command::Rset => (Pending::Rset, Event::Rset),
             Command::Noop => (Pending::Noop, Event::Noop),
             Command::Vrfy => (Pending::Vrfy, Event::Vrfy),
             Command::Help => (Pending::Help, Event::Help),
         };
-        debug_assert!(greeted || !matches!(pending, Pending::Mail | Pending::Rcpt | Pending::Data));
+        debug_assert!(greeted || !matches!(pending, Pending::Mail { .. } | Pending::Rcpt | Pending::Data));
         self.pending = Some(pending);
         Ok(event)
     }
 
-    /// RFC 1870 §6.1.
-    fn check_size(&self, size: Option<u64>) -> Result<(), Refusal> {
-        match (size, self.options.limits.max_message_bytes) {
-            (Some(size), Some(limit)) if size > limit => Err(Refusal::TooBig),
-            _ => Ok(()),
+    /// Neither DATA nor BDAT is for nobody.
+    pub(super) fn no_recipients(&self, stage: Stage) -> Refusal {
+        match self.options.protocol {
+            Protocol::Smtp => Refusal::NoRecipients(stage), // RFC 5321 §3.3
+            Protocol::Lmtp => Refusal::Sequence(stage),     // RFC 2033 §4.2, §4.3: 503
         }
+    }
+
+    fn mail(
+        &self,
+        reverse_path: ReversePath,
+        parameters: MailParameters,
+    ) -> Result<(Pending, Event<'static>), Refusal> {
+        let MailParameters { size, body, smtp_utf8, require_tls, ret, envelope_id } = parameters;
+        if let (Some(size), Some(limit)) = (size, self.options.limits.max_message_bytes)
+            && size > limit
+        {
+            return Err(Refusal::TooBig); // RFC 1870 §6.1
+        }
+        let eight_bit = body == Some(BodyType::EightBitMime);
+        let event = Event::Mail { reverse_path, size, eight_bit, smtp_utf8, require_tls, ret, envelope_id };
+        Ok((Pending::Mail { smtp_utf8 }, event))
+    }
+
+    fn rcpt(
+        &self,
+        forward_path: ForwardPath,
+        parameters: RcptParameters,
+    ) -> Result<(Pending, Event<'static>), Refusal> {
+        let RcptParameters { notify, original_recipient } = parameters;
+        let original = original_recipient.as_ref().map_or("", OriginalRecipient::as_str);
+        let is_ascii = forward_path.as_str().is_ascii() && original.is_ascii();
+        if !is_ascii && !self.transaction.smtp_utf8 {
+            return Err(Refusal::Malformed(CommandError::NotAscii(Stage::Rcpt)));
+        }
+        Ok((Pending::Rcpt, Event::Rcpt { forward_path, notify, original_recipient }))
     }
 }

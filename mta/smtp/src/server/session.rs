@@ -3,14 +3,17 @@
 //! ```text
 //! Start -> Connected -> Ready -> Transaction -> Body -> Ready -> ..
 //! ```
+//! The bytes of a chunk (BDAT) may come in any state that takes commands.
+//!
 //! EHLO, RSET and the end of data lead back to Ready, AUTH by way of AwaitingResponse too, STARTTLS by way of
 //! StartingTls to Connected, a refused greeting to Refused, QUIT and 421 to Closed.
 
 use super::auth::Exchange;
+use super::chunk::Chunk;
 use super::refusal::Refusal;
 use super::transaction::Transaction;
 use super::{Event, Options};
-use crate::command;
+use crate::command::{self, Command};
 use crate::stage::Stage;
 use memchr::memchr_iter;
 use std::mem;
@@ -29,9 +32,11 @@ pub struct Session {
     pub(super) is_tls: bool,
     pub(super) is_authenticated: bool,
     /// Of AUTH, from its first challenge on.
-    pub(super) exchange: Option<Exchange>,
+    pub(super) exchange: Option<Box<Exchange>>,
     pub(super) errors: u32,
     pub(super) transaction: Transaction,
+    /// Of BDAT, whatever the state.
+    pub(super) chunk: Option<Chunk>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub(super) enum State {
     Transaction,
     /// After 354.
     Body,
+    /// LMTP: the next recipient's reply to the end of data is due.
+    EachRecipient,
     Closed,
 }
 
@@ -63,7 +70,7 @@ pub(super) enum Pending {
     StartTls,
     AuthChallenge,
     Auth,
-    Mail,
+    Mail { smtp_utf8: bool },
     Rcpt,
     Data,
     Rset,
@@ -72,7 +79,9 @@ pub(super) enum Pending {
     Help,
     Quit,
     Invalid(Refusal),
+    EndOfChunk,
     EndOfData,
+    NextRecipient,
 }
 
 /// How a line begins, if there is one.
@@ -96,6 +105,7 @@ impl Session {
             exchange: None,
             errors: 0,
             transaction: Transaction::default(),
+            chunk: None,
         }
     }
 
@@ -114,23 +124,31 @@ impl Session {
             State::Body => self.next_content(input),
             State::StartingTls => (0, None),
             State::AwaitingResponse => self.next_response(input),
+            State::EachRecipient => {
+                self.pending = Some(Pending::NextRecipient);
+                (0, Some(Event::NextRecipient { index: self.transaction.replied }))
+            }
             State::Closed => (input.len(), None),
-            State::Refused | State::Connected | State::Ready | State::Transaction => self.next_command(input),
+            State::Refused | State::Connected | State::Ready | State::Transaction => match self.chunk {
+                Some(_) => self.next_of_chunk(input),
+                None => self.next_command(input),
+            },
         }
     }
 
-    /// The stage of the pending event: [`Stage::Banner`] for `Connect`, [`Stage::Dot`] for `EndOfData`,
-    /// [`Stage::Noop`] for what has no stage of its own, and for none.
+    /// The stage of the pending event: [`Stage::Banner`] for `Connect`, [`Stage::Body`] for `EndOfChunk`,
+    /// [`Stage::Dot`] for `EndOfData` and `NextRecipient`, [`Stage::Noop`] for what has no stage of its own, and for none.
     pub fn stage(&self) -> Stage {
         match self.pending {
             Some(Pending::Connect) => Stage::Banner,
             Some(Pending::Hello { .. }) => Stage::Ehlo,
             Some(Pending::StartTls) => Stage::StartTls,
             Some(Pending::AuthChallenge | Pending::Auth) => Stage::Auth,
-            Some(Pending::Mail) => Stage::Mail,
+            Some(Pending::Mail { .. }) => Stage::Mail,
             Some(Pending::Rcpt) => Stage::Rcpt,
             Some(Pending::Data) => Stage::Data,
-            Some(Pending::EndOfData) => Stage::Dot,
+            Some(Pending::EndOfChunk) => Stage::Body,
+            Some(Pending::EndOfData | Pending::NextRecipient) => Stage::Dot,
             Some(Pending::Rset) => Stage::Rset,
             Some(Pending::Quit) => Stage::Quit,
             Some(Pending::Invalid(refusal)) => refusal.stage().unwrap_or(Stage::Noop),
@@ -145,7 +163,7 @@ impl Session {
 
     /// STARTTLS was accepted: flush, do the handshake, then call [`Session::tls_established`]. Until then nothing is
     /// taken. Input that is left over at this moment was sent in the clear, perhaps by somebody in between, and must
-    /// never be heard later as if it had come under TLS: close the connection (RFC 3207 §4.2 and its errata).
+    /// never be heard later as if it had come under TLS: close the connection (RFC 3207 §4.2).
     pub fn is_starting_tls(&self) -> bool {
         self.state == State::StartingTls
     }
@@ -167,7 +185,7 @@ impl Session {
     /// Forgets the transaction; the only place that does.
     pub(super) fn reset_transaction(&mut self) {
         self.transaction = Transaction::default();
-        if matches!(self.state, State::Transaction | State::Body) {
+        if matches!(self.state, State::Transaction | State::Body | State::EachRecipient) {
             self.state = State::Ready;
         }
     }
@@ -181,6 +199,7 @@ impl Session {
         self.extended = false;
         self.is_authenticated = false;
         self.exchange = None;
+        self.chunk = None;
         self.errors = 0;
     }
 
@@ -189,9 +208,14 @@ impl Session {
         let event = match line {
             Line::More => return (consumed, None),
             Line::TooLong => Err(Refusal::LineTooLong),
-            Line::Whole(line) => command::parse(line, self.grammar())
-                .map_err(Refusal::Malformed)
-                .and_then(|command| self.command(command)),
+            Line::Whole(line) => match command::parse(line, self.grammar()) {
+                Ok(Command::Bdat { size, last }) => {
+                    let (bytes, event) = self.begin_chunk(size, last, &input[consumed..]);
+                    return (consumed + bytes, event);
+                }
+                Ok(command) => self.command(command),
+                Err(error) => Err(Refusal::Malformed(error)),
+            },
         };
         (consumed, Some(event.unwrap_or_else(|refusal| self.refuse(refusal))))
     }

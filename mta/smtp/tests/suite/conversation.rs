@@ -98,10 +98,10 @@ impl Pair {
                 server::Event::Mail { reverse_path, .. } => {
                     self.incoming = Message { reverse_path: reverse_path.to_string(), ..Message::default() };
                 }
-                server::Event::Rcpt { forward_path } if forward_path.domain() == Some("refused.test") => {
+                server::Event::Rcpt { forward_path, .. } if forward_path.domain() == Some("refused.test") => {
                     refusal = Some(Reply::new(550, Some((5, 1, 1)), "no such user\nat all"));
                 }
-                server::Event::Rcpt { forward_path } => {
+                server::Event::Rcpt { forward_path, .. } => {
                     self.incoming.recipients.push(forward_path.to_string())
                 }
                 server::Event::EndOfData { bare_newline, too_big } => {

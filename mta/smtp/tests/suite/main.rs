@@ -3,6 +3,7 @@
 mod client_player;
 mod conversation;
 mod dialogues;
+mod model;
 mod round_trips;
 mod script;
 mod server_player;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use smtp::client::{self, Credentials, Options, Protocol, Tls, Transaction};
 use smtp::command::{self, Grammar};
 use smtp::reply::{MAX_REPLY_BYTES, MAX_REPLY_LINE, ReplyParser};
-use smtp::server::{self, Event, Limits};
+use smtp::server::{self, Event, Limits, Protocol};
 use smtp::stuff::{Chunk, DotStuffer, DotUnstuffer};
 use smtp::{EnhancedStatus, ForwardPath, Mailbox, Reply, ReversePath};
 use std::sync::Arc;
@@ -227,18 +227,19 @@ proptest! {
     #[test]
     fn no_client_breaks_a_server(
         words in prop::collection::vec(prop_oneof![
-            4 => prop::sample::select(vec!["EHLO x\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "DATA\r\n", ".\r\n", "\r\n.\r\n", "RSET\r\n", "QUIT\r\n", "HELO x\r\n", "\r", "\n", ".", "\0", "NOOP"]).prop_map(|word| word.as_bytes().to_vec()),
+            4 => prop::sample::select(vec!["EHLO x\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "DATA\r\n", ".\r\n", "\r\n.\r\n", "RSET\r\n", "QUIT\r\n", "HELO x\r\n", "\r", "\n", ".", "\0", "NOOP", "LHLO x\r\n", "STARTTLS\r\n", "AUTH LOGIN\r\n", "AUTH PLAIN\r\n", "AHVzZXIAcGFzcw==\r\n", "*\r\n", "BDAT 3\r\n", "BDAT 90\r\n", "BDAT 9 LAST\r\n", "MAIL FROM:<\u{e4}@b> SMTPUTF8\r\n"]).prop_map(|word| word.as_bytes().to_vec()),
             1 => prop::collection::vec(any::<u8>(), 0..1500),
         ], 0..60),
         cut in cuts(),
         verdicts in prop::collection::vec(0u8..4, 1..20),
+        lmtp in any::<bool>(),
     ) {
         let limits = Limits { max_message_bytes: Some(100), ..Limits::default() };
-        let options = server::Options { limits, ..server::Options::new("mx.test") };
+        let options = crate::model::options(if lmtp { Protocol::Lmtp } else { Protocol::Smtp }, limits);
         let mut session = server::Session::new(Arc::new(options));
         let mut verdicts = verdicts.iter().cycle();
         let (mut kept, mut out) = (Vec::new(), Vec::new());
-        let (mut in_transaction, mut recipients) = (false, 0);
+        let (mut in_transaction, mut recipients, mut ended_with) = (false, 0, 0);
         for piece in pieces(&words.concat(), &cut) {
             kept.extend_from_slice(piece);
             let mut at = 0;
@@ -261,15 +262,28 @@ proptest! {
                         prop_assert!(in_transaction, "no RCPT without MAIL");
                         recipients += u32::from(accepted);
                     }
+                    Event::Bdat { .. } => {
+                        prop_assert!(in_transaction && recipients > 0, "no BDAT without RCPT");
+                        continue;
+                    }
+                    Event::EndOfChunk { too_big, .. } => in_transaction &= accepted && !too_big,
+                    Event::NextRecipient { index } => prop_assert!(lmtp && *index < ended_with),
                     Event::Data => prop_assert!(in_transaction && recipients > 0, "no DATA without RCPT"),
-                    Event::EndOfData { .. } => (in_transaction, recipients) = (false, 0),
+                    Event::EndOfData { .. } => {
+                        ended_with = recipients;
+                        (in_transaction, recipients) = (false, 0);
+                    }
                     Event::Rset | Event::Hello { .. } if accepted => (in_transaction, recipients) = (false, 0),
                     _ => {}
                 }
                 if accepted { session.accept(&mut out) } else { session.reply(&Reply::new(450, None, "no"), &mut out) }
+                if session.is_starting_tls() {
+                    session.tls_established();
+                    (in_transaction, recipients) = (false, 0);
+                }
             }
             kept.drain(..at);
-            prop_assert!(kept.len() < Limits::default().max_line);
+            prop_assert!(kept.len() < crate::model::LINE_MAX);
         }
         // Each byte that was answered makes one well-formed reply.
         let mut parser = ReplyParser::new();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! set starttls=on auth=plain,login tls=on keyword=WORD       on: from the start
+//! set protocol=lmtp starttls=on chunking=on smtputf8=on dsn=on requiretls=on auth=plain,login tls=on rcptmax=N mailmax=N domainmax=N keyword=WORD       on: from the start
 //! tls                                        the handshake after STARTTLS is done
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
@@ -10,8 +10,11 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show};
-use smtp::server::{Credentials, Event, Extensions, Limits, Mechanisms, Options, Session};
+use smtp::server::{
+    AdvertisedLimits, Credentials, Event, Extensions, Limits, Mechanisms, Options, Protocol, Session,
+};
 use smtp::{EnhancedStatus, Reply, Stage};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub fn play(script: &Script, cut: Cut) -> Result<Played, String> {
@@ -70,16 +73,29 @@ impl Player {
             max_message_bytes: number("max-message").map(u64::from),
             max_errors: number("max-errors").unwrap_or(default.max_errors),
         };
+        let advertised = AdvertisedLimits {
+            recipients_max: number("rcptmax").and_then(NonZeroU32::new),
+            transactions_max: number("mailmax").and_then(NonZeroU32::new),
+            domains_max: number("domainmax").and_then(NonZeroU32::new),
+        };
         let extensions = Extensions {
+            limits: Some(advertised).filter(|limits| *limits != AdvertisedLimits::default()),
             pipelining: on("pipelining"),
             size: on("size"),
             eight_bit_mime: on("8bitmime"),
             enhanced_status_codes: on("enhanced"),
             start_tls: extra("starttls"),
+            chunking: extra("chunking"),
+            smtp_utf8: extra("smtputf8"),
+            dsn: extra("dsn"),
+            require_tls: extra("requiretls"),
             auth: Mechanisms { plain: listed("auth", "plain"), login: listed("auth", "login") },
         };
         let max_line = limits.max_line;
+        let protocol =
+            if script.setting("protocol") == Some("lmtp") { Protocol::Lmtp } else { Protocol::Smtp };
         let options = Options {
+            protocol,
             limits,
             extensions,
             extra_keywords: script.setting("keyword").map(str::to_owned).into_iter().collect(),
@@ -159,12 +175,17 @@ impl Player {
             at += consumed;
             let Some(event) = event else { break };
             let is_valid = !matches!(event, Event::Invalid { .. });
-            let is_body = matches!(event, Event::Body(_));
+            let is_content = matches!(event, Event::Body(_) | Event::Bdat { .. });
             match event {
                 Event::Body(bytes) => self.message.extend_from_slice(bytes),
+                // what came before belongs to a message that was given up
+                Event::Mail { .. } => {
+                    self.message.clear();
+                    self.trace.push(event_text(&event, &mut self.message));
+                }
                 event => self.trace.push(event_text(&event, &mut self.message)),
             }
-            if !is_body {
+            if !is_content {
                 self.answer(is_valid, at)?;
             }
             if !was_closed && self.session.is_closed() {
@@ -208,11 +229,23 @@ fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
         Event::Connect => "connect".to_owned(),
         Event::Hello { name, extended: true } => format!("ehlo {name}"),
         Event::Hello { name, extended: false } => format!("helo {name}"),
-        Event::Mail { reverse_path, size, eight_bit } => {
-            let size = size.map(|size| format!(" size={size}")).unwrap_or_default();
-            format!("mail {reverse_path:?}{size}{}", if *eight_bit { " 8bit" } else { "" })
+        Event::Mail { reverse_path, size, eight_bit, smtp_utf8, require_tls, ret, envelope_id } => {
+            let mut text = format!("mail {reverse_path:?}");
+            size.iter().for_each(|size| text += &format!(" size={size}"));
+            let flags = [(eight_bit, " 8bit"), (smtp_utf8, " utf8"), (require_tls, " require-tls")];
+            flags.iter().filter(|(flag, _)| **flag).for_each(|(_, word)| text += word);
+            ret.iter().for_each(|ret| text += &format!(" ret={}", ret.as_str()));
+            envelope_id.iter().for_each(|id| text += &format!(" envid={}", id.decoded()));
+            text
         }
-        Event::Rcpt { forward_path } => format!("rcpt {forward_path:?}"),
+        Event::Rcpt { forward_path, notify, original_recipient } => {
+            let mut text = format!("rcpt {forward_path:?}");
+            notify.iter().for_each(|notify| text += &format!(" notify={notify}"));
+            original_recipient.iter().for_each(|original| {
+                text += &format!(" orcpt={};{}", original.address_type(), original.address())
+            });
+            text
+        }
         Event::StartTls => "starttls".to_owned(),
         Event::AuthChallenge => "challenge".to_owned(),
         Event::Auth(credentials) => {
@@ -231,6 +264,11 @@ fn event_text(event: &Event<'_>, message: &mut Vec<u8>) -> String {
         Event::Invalid { stage: None } => "invalid".to_owned(),
         Event::Invalid { stage: Some(stage) } => format!("invalid {stage}"),
         Event::Body(_) => unreachable!("collected by the caller"),
+        Event::NextRecipient { index } => format!("next-recipient {index}"),
+        Event::Bdat { size, last } => format!("bdat {size}{}", if *last { " last" } else { "" }),
+        Event::EndOfChunk { size, too_big } => {
+            format!("chunk {}{size}", if *too_big { "too big: " } else { "" })
+        }
         Event::EndOfData { bare_newline, too_big } => {
             let content = std::mem::take(message);
             let bare = if *bare_newline { "bare newline: " } else { "" };
