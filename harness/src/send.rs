@@ -2,7 +2,6 @@
 //!
 //! Only the command line: the load itself is the crate `load`.
 
-use load::message::random_run_name;
 use load::progress::Display;
 use load::report::Report;
 use load::schedule::Model;
@@ -14,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+mod content;
 mod pace;
 mod session;
 
@@ -27,20 +27,10 @@ pub struct Args {
     connections: Option<u32>,
     #[command(flatten)]
     pace: pace::Args,
-    /// Size of each message as it is sent, such as 4KiB
-    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = settings::size::parse)]
-    size: u64,
     #[command(flatten)]
     session: session::Args,
-    /// Sender of each message ("" for the null reverse-path)
-    #[arg(long, value_name = "ADDRESS", default_value = "sender@mailrig.test")]
-    from: String,
-    /// Recipient of each message; may be given several times
-    #[arg(long, value_name = "ADDRESS", default_value = "recipient@mailrig.test")]
-    to: Vec<String>,
-    /// Name that each message's id begins with [default: random]
-    #[arg(long, value_name = "NAME")]
-    run: Option<String>,
+    #[command(flatten)]
+    content: content::Args,
     /// Write the results as JSON to this file (-: standard output, instead of the table)
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -85,12 +75,7 @@ pub fn main(args: Args) -> ExitCode {
         plan,
         connections: args.connections.unwrap_or(connections),
         session,
-        message: load::message::Options {
-            run: args.run.unwrap_or_else(random_run_name),
-            size_bytes: args.size,
-            from: args.from,
-            to: args.to,
-        },
+        message: args.content.options(),
         seed: args.seed,
         lag_max: args.max_lag,
         progress: display,

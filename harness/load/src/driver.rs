@@ -3,8 +3,7 @@
 use crate::clock::Clock;
 use crate::descriptors;
 use crate::dispatch::{Idle, next_connection, watch_lag};
-use crate::message::check_run_name;
-use crate::message::template::Template;
+use crate::message::Composer;
 use crate::options::{Error, Options};
 use crate::progress::Progress;
 use crate::report::Report;
@@ -15,8 +14,6 @@ use crate::session::source::Sources;
 use crate::session::tls::Connector;
 use crate::statistics::Statistics;
 use crate::timer::Timer;
-use smtp::client::Transaction;
-use smtp::{ForwardPath, ReversePath};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::resume_unwind;
@@ -39,16 +36,16 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let connections = check(options)?;
     descriptors::allow(connections)
         .map_err(|limit| Error::Descriptors { connections: options.connections, limit })?;
-    let content = Content::new(options)?;
+    let blame = |(name, problem): (&'static str, String)| Error::option(name, problem);
+    let composer = Composer::new(&options.message, options.seed).map_err(blame)?;
     let address = options.target.ip().map_or("localhost".to_owned(), |ip| ip.to_string());
-    let connector = Connector::new(&options.session.tls, &address)
-        .map_err(|(name, problem)| Error::option(name, problem))?;
+    let connector = Connector::new(&options.session.tls, &address).map_err(blame)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let run = Rc::new(shared(options, content, connector).map_err(Error::Runtime)?);
+        let run = Rc::new(shared(options, composer, connector).map_err(Error::Runtime)?);
         let mut progress = Progress::new(options.progress, &options.plan, &run);
         drive(&run, connections, &mut progress).await.map_err(Error::Runtime)?;
         progress.finish();
@@ -82,36 +79,8 @@ fn check(options: &Options) -> Result<u64, Error> {
     Ok(schedule.messages_of_shard().unwrap_or(u64::MAX).min(options.connections.into()))
 }
 
-/// What is sent to whom.
-struct Content {
-    transaction: Transaction,
-    template: Template,
-}
-
-impl Content {
-    fn new(options: &Options) -> Result<Content, Error> {
-        let message = &options.message;
-        let reverse_path = ReversePath::parse(&message.from)
-            .map_err(|error| Error::option("--from", format!("{:?}: {error}", message.from)))?;
-        let parse = |to: &String| {
-            ForwardPath::parse(to).map_err(|error| Error::option("--to", format!("{to:?}: {error}")))
-        };
-        let recipients = message.to.iter().map(parse).collect::<Result<Vec<_>, Error>>()?;
-        if recipients.is_empty() {
-            return Err(Error::option("--to", "must be given at least once"));
-        }
-        check_run_name(&message.run).map_err(|problem| Error::option("--run", problem))?;
-        let template = Template::new(&message.run, &reverse_path, &recipients, message.size_bytes)
-            .map_err(|problem| Error::option("--size", problem))?;
-        let size_bytes = Some(template.size_bytes());
-        let transaction =
-            Transaction { reverse_path, recipients, size_bytes, eight_bit: false, smtp_utf8: false };
-        Ok(Content { transaction, template })
-    }
-}
-
 /// The state of a run that begins now.
-fn shared(options: &Options, content: Content, connector: Option<Connector>) -> io::Result<Run> {
+fn shared(options: &Options, composer: Composer, connector: Option<Connector>) -> io::Result<Run> {
     let per_connection = options.session.messages_per_connection;
     let messages = options.plan.stop.after.unwrap_or(u64::MAX);
     let reconnections = per_connection.map_or(0, |limit| messages.div_ceil(limit));
@@ -120,8 +89,7 @@ fn shared(options: &Options, content: Content, connector: Option<Connector>) -> 
         Model::Open { .. } => None,
     };
     Ok(Run {
-        transaction: content.transaction,
-        template: content.template,
+        composer,
         client: Arc::new(options.session.client(options.target.is_local())),
         tls_mode: options.session.tls.mode,
         connector,

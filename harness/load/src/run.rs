@@ -3,13 +3,12 @@
 use crate::clock::Clock;
 use crate::dispatch::Idle;
 use crate::distribution::{Distribution, generator};
-use crate::message::template::Template;
+use crate::message::Composer;
 use crate::schedule::{Claim, Next, Schedule};
 use crate::session::source::Sources;
 use crate::session::tls::{Connector, Mode};
 use crate::statistics::Statistics;
 use crate::timer::Timer;
-use smtp::client::Transaction;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +16,7 @@ use tokio::sync::Notify;
 
 /// The state of a run.
 pub struct Run {
-    pub template: Template,
-    pub transaction: Transaction,
+    pub composer: Composer,
     pub client: Arc<smtp::client::Options>,
     pub tls_mode: Mode,
     /// There where anything is encrypted.

@@ -2,6 +2,7 @@
 
 mod server;
 
+use load::distribution::Distribution;
 use load::report::Report;
 use server::{Seen, Server, accept, messages, options};
 use std::collections::BTreeSet;
@@ -93,7 +94,7 @@ fn a_message_larger_than_any_socket_buffer_arrives_whole() {
     let server = Server::start(|_, line| accept(line));
     let size_bytes = 9 << 20;
     let mut load = load::Options { connections: 2, plan: messages(2), ..options(server.address) };
-    load.message.size_bytes = size_bytes;
+    load.message.size = Distribution::Fixed(size_bytes as f64);
     let report = load::run(&load).expect("a run");
     assert!(report.all_accepted(), "{:?}", report.errors);
     let seen = server.seen();

@@ -3,6 +3,7 @@
 mod server;
 
 use load::Error;
+use load::distribution::Distribution;
 use load::report::Report;
 use server::{Server, accept, messages, options};
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 
 fn load(target: SocketAddr, connections: u32, count: u64) -> load::Options {
     let mut options = load::Options { connections, plan: messages(count), ..options(target) };
-    options.message = load::message::Options { size_bytes: 600, from: String::new(), ..options.message };
+    options.message =
+        load::message::Options { size: Distribution::Fixed(600.0), from: String::new(), ..options.message };
     options
 }
 
@@ -187,7 +189,7 @@ fn what_can_not_be_is_refused_before_anything_is_sent() {
     let bad = [
         load::Options { connections: 0, ..good.clone() },
         load::Options { plan: messages(0), ..good.clone() },
-        message(|message| message.size_bytes = 20),
+        message(|message| message.size = Distribution::Fixed(20.0)),
         message(|message| message.from = "nobody".to_owned()),
         message(|message| message.to = vec!["a@b\r\nRSET".to_owned()]),
         message(|message| message.to = Vec::new()),

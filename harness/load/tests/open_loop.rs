@@ -2,6 +2,7 @@
 
 mod server;
 
+use load::distribution::Distribution;
 use load::report::Report;
 use load::schedule::rate::{Course, Spacing};
 use load::schedule::{Model, Plan, Stop};
@@ -139,7 +140,7 @@ fn a_connection_closed_while_idle_costs_no_message() {
 #[test]
 fn pauses_of_the_closed_loop_are_kept() {
     let server = Server::start(|_, line| accept(line));
-    let think = load::distribution::Distribution::Fixed(10e6);
+    let think = Distribution::Fixed(10e6);
     let plan = Plan { model: Model::Closed { think: Some(think) }, ..server::messages(10) };
     let started = Instant::now();
     let report = load::run(&load::Options { plan, ..options(server.address) }).expect("a run");

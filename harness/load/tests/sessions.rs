@@ -2,6 +2,7 @@
 
 mod server;
 
+use load::distribution::Distribution;
 use load::report::Report;
 use load::session::Credentials;
 use load::session::endpoint::Endpoint;
@@ -68,7 +69,7 @@ fn tls_begins_after_starttls_or_at_once() {
         let mut options = secure(server.address, mode);
         options.session.tls.authorities = Some(authorities);
         options.session.tls.name = Some("localhost".to_owned());
-        options.message.size_bytes = 300_000;
+        options.message.size = Distribution::Fixed(300_000.0);
         let report = run(&options);
         assert!(report.all_accepted(), "{report:?}");
         let starttls = if mode == Mode::StartTls { 2 } else { 0 };
@@ -205,7 +206,7 @@ fn chunks_carry_the_same_messages() {
     let server = Server::start(|_, line| offer(line));
     let mut options = load::Options { connections: 2, plan: messages(10), ..options(server.address) };
     options.session.chunking = true;
-    options.message.size_bytes = 200_000;
+    options.message.size = Distribution::Fixed(200_000.0);
     let report = run(&options);
     assert!(report.all_accepted(), "{report:?}");
     let seen = server.seen();

@@ -7,6 +7,7 @@ use super::deadline::Deadline;
 use super::stream::Stream;
 use super::tls::Mode;
 use super::wire::Wire;
+use crate::message::Letter;
 use crate::run::{Output, Run, Scratch};
 use crate::schedule::Claim;
 use crate::statistics::outcome::Ending;
@@ -31,8 +32,11 @@ pub struct Connection<'a> {
     claim: Option<Claim>,
     /// When the server last answered.
     answered: Instant,
-    /// How much of the body was given to the session, while the message is being sent.
-    body_sent: Option<usize>,
+    /// What the message is, and how much of its body was given to the session.
+    letter: Option<Letter>,
+    body_sent: u64,
+    /// Whether the session wants the rest.
+    in_body: bool,
 }
 
 /// What a slot waits for.
@@ -61,7 +65,9 @@ impl<'a> Connection<'a> {
             unread: Vec::new(),
             claim: None,
             answered: now,
-            body_sent: None,
+            letter: None,
+            body_sent: 0,
+            in_body: false,
         };
         if run.tls_mode == Mode::Implicit {
             connection.start_tls(now);
@@ -87,7 +93,9 @@ impl<'a> Connection<'a> {
     pub async fn send(&mut self, claim: Claim, began: Instant) -> Outcome {
         self.claim = Some(claim);
         self.answered = began;
-        let transaction = self.run.transaction.clone();
+        let intended_ns = self.run.clock.borrow().monotonic_ns(claim.intended);
+        let (transaction, letter) = self.run.composer.compose(claim.number, intended_ns);
+        self.letter = Some(letter);
         self.write(|session, out| session.begin(transaction, began, out));
         match self.signal(Wait::End).await {
             Signal::Done(outcome) => {
@@ -247,7 +255,7 @@ impl<'a> Connection<'a> {
             }
         };
         if signal.is_some() {
-            self.body_sent = None;
+            self.in_body = false;
         }
         self.unread.extend_from_slice(&input[taken..]);
         self.wire.write(&mut output.bytes);
@@ -269,38 +277,42 @@ impl<'a> Connection<'a> {
     }
 
     fn start_body(&mut self, now: Instant, output: &mut Output) {
-        let claim = self.claim.expect("the session asks for the body of a message that was begun");
-        let clock = &mut *self.run.clock.borrow_mut();
+        let letter = self.letter.as_ref().expect("the session asks for the body of a message that was begun");
         output.header.clear();
-        let intended_ns = clock.monotonic_ns(claim.intended);
-        self.run.template.write_header(claim.number, intended_ns, clock.date(now), &mut output.header);
+        let clock = &mut *self.run.clock.borrow_mut();
+        self.run.composer.write_header(letter, clock.date(now), &mut output.header);
         self.session.send_body(&output.header, &mut output.bytes);
-        self.body_sent = Some(0);
+        self.body_sent = 0;
+        self.in_body = true;
         self.continue_body(now, &mut output.bytes);
     }
 
-    /// Gives the session the next piece of the body, and the end with the last piece.
+    /// Gives the session the next piece of the body, and the end after the last piece.
     fn continue_body(&mut self, now: Instant, out: &mut Vec<u8>) {
-        let Some(sent) = self.body_sent else { return };
-        let body = self.run.template.body();
-        let end = body.len().min(sent + BODY_PIECE_BYTES);
-        self.session.send_body(&body[sent..end], out);
-        self.body_sent = Some(end).filter(|&end| end < body.len());
-        if self.body_sent.is_none() {
-            self.session.finish_body(now, out);
+        let Some(letter) = self.letter.as_ref().filter(|_| self.in_body) else { return };
+        let mut room = BODY_PIECE_BYTES;
+        while room > 0 {
+            let piece = self.run.composer.body(letter, self.body_sent, room);
+            if piece.is_empty() {
+                self.in_body = false;
+                return self.session.finish_body(now, out);
+            }
+            self.session.send_body(piece, out);
+            self.body_sent += piece.len() as u64;
+            room -= piece.len();
         }
     }
 
     /// Goes on with what the socket did not take at once.
     fn write_unsent(&mut self, context: &mut Context<'_>, output: &mut Output) {
         loop {
-            if self.body_sent.is_some() && self.wire.is_clear() {
+            if self.in_body && self.wire.is_clear() {
                 self.continue_body(Instant::now(), &mut output.bytes);
                 self.wire.write(&mut output.bytes);
             }
             if self.wire.poll_write_unsent(context).is_ready() {
                 self.session.wrote(Instant::now());
-            } else if self.body_sent.is_none() || !self.wire.is_clear() {
+            } else if !self.in_body || !self.wire.is_clear() {
                 return;
             }
         }

@@ -1,6 +1,8 @@
 //! A server of the tests' own: threads, lines and literal replies, with no code shared with what is tested.
 #![allow(dead_code, reason = "each test file is a program of its own and uses a part")]
 
+use load::distribution::Distribution;
+use load::message::{Content, filler::Text};
 use load::progress::Display;
 use load::schedule::{Model, Plan, Shard, Stop};
 use load::session::endpoint::Endpoint;
@@ -24,7 +26,9 @@ pub fn options(target: SocketAddr) -> load::Options {
         },
         message: load::message::Options {
             run: "run-1".to_owned(),
-            size_bytes: 1000,
+            size: Distribution::Fixed(1000.0),
+            content: Content::Filler(Text::Ascii),
+            recipients: None,
             from: "from@one.test".to_owned(),
             to: vec!["to@two.test".to_owned()],
         },
