@@ -2,20 +2,18 @@
 //!
 //! Only the command line: the load itself is the crate `load`.
 
-use load::progress::Display;
+mod content;
+mod output;
+mod pace;
+mod session;
+
 use load::report::Report;
 use load::schedule::Model;
 use load::session::endpoint::Endpoint;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
-
-mod content;
-mod pace;
-mod session;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,24 +23,20 @@ pub struct Args {
     /// Connections kept busy at a time [default: 1]; in the open loop the most that are opened [default: 100]
     #[arg(long, value_name = "N")]
     connections: Option<u32>,
+    /// All chance follows from it: the same seed, the same load
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     #[command(flatten)]
     pace: pace::Args,
     #[command(flatten)]
     session: session::Args,
     #[command(flatten)]
     content: content::Args,
-    /// Write the results as JSON to this file (-: standard output, instead of the table)
-    #[arg(long, value_name = "FILE|-")]
-    json: Option<PathBuf>,
-    /// All chance follows from it: the same seed, the same load
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    output: output::Args,
     /// Call a run of the open loop invalid if the generator itself is later than this in one case of a hundred
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = settings::duration::parse)]
     max_lag: Duration,
-    /// No progress and no table
-    #[arg(long)]
-    quiet: bool,
     /// End with the process that started this one
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -56,11 +50,6 @@ pub fn main(args: Args) -> ExitCode {
     {
         return complain(2, &format!("asking to end with the parent process: {error}"), None);
     }
-    let display = match (args.quiet, io::stderr().is_terminal()) {
-        (true, _) => Display::Nothing,
-        (false, true) => Display::Bar,
-        (false, false) => Display::Lines,
-    };
     let session = match args.session.options() {
         Ok(session) => session,
         Err(problem) => return complain(2, &problem, None),
@@ -72,62 +61,39 @@ pub fn main(args: Args) -> ExitCode {
     };
     let options = load::Options {
         target: args.target,
-        plan,
         connections: args.connections.unwrap_or(connections),
         session,
         message: args.content.options(),
         seed: args.seed,
         lag_max: args.max_lag,
-        progress: display,
+        plan,
     };
-    let on_stdout = args.json.as_deref() == Some(Path::new("-"));
-    // Opened first: it would be a pity to learn after an hour that the results have nowhere to go.
-    let json = match args.json.as_deref().map(open) {
-        None => None,
-        Some(Ok(file)) => Some(file),
-        Some(Err(problem)) => return complain(2, &problem, None),
+    let mut files = match args.output.open() {
+        Ok(files) => files,
+        Err(problem) => return complain(2, &problem, None),
     };
-    let report = match load::run(&options) {
-        Ok(report) => report,
+    let mut watch = files.watch(args.output.progress(&options.plan));
+    let summary = match load::measure(&options, &mut watch) {
+        Ok(summary) => summary,
         Err(error) => return complain(2, &error.to_string(), error.hint()),
     };
-    if !args.quiet && !on_stdout {
-        // A reader that went away takes nothing from the results; the exit status still tells.
-        let _ = io::stdout().write_all(report.table().as_bytes());
-    }
-    match json.map(|file| write_json(&report, file)) {
-        Some(Err(error)) => complain(1, &format!("writing the results as JSON: {error}"), None),
-        None | Some(Ok(())) => conclude(&report),
+    let watched = watch.finish();
+    let report = Report::new(&summary, options.lag_max);
+    match files.finish(&summary, &report).and(watched) {
+        Err(problem) => complain(1, &problem, None),
+        Ok(()) => conclude(&report),
     }
 }
 
 fn conclude(report: &Report) -> ExitCode {
     if let Some(reason) = &report.stopped {
-        let under_way = report.messages - report.not_started;
-        return complain(
-            1,
-            &format!("{reason}; {under_way} of {} messages were started", report.messages),
-            None,
-        );
+        let (under_way, messages) = (report.started, report.messages);
+        return complain(1, &format!("{reason}; {under_way} of {messages} messages were started"), None);
     }
     match report.all_accepted() && report.valid {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     }
-}
-
-fn open(path: &Path) -> Result<Box<dyn Write>, String> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    let file = File::create(path).map_err(|error| format!("creating {}: {error}", path.display()))?;
-    Ok(Box::new(file))
-}
-
-fn write_json(report: &Report, mut file: Box<dyn Write>) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(report)?;
-    text.push(b'\n');
-    file.write_all(&text)
 }
 
 fn complain(status: u8, message: &str, hint: Option<&str>) -> ExitCode {

@@ -4,10 +4,11 @@
 //! from the generator that is handed in, so that a seed gives the same load again.
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
 /// How a quantity is distributed. Never negative, never more than its `max` where it has one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Distribution {
     /// Always the same.
     Fixed(f64),
@@ -24,7 +25,7 @@ pub enum Distribution {
 }
 
 /// Everything from `low` to `high` alike, and the share of all that lies up to `high`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     pub low: f64,
     pub high: f64,
@@ -121,7 +122,7 @@ impl Distribution {
         match self {
             Distribution::Fixed(value) => Some(*value),
             Distribution::Uniform { high, .. } => Some(*high),
-            Distribution::LogNormal { max, .. } => Some(*max).filter(|max| max.is_finite()),
+            Distribution::LogNormal { max, .. } => Some(*max).filter(|&max| max < f64::MAX),
             Distribution::Exponential { .. } | Distribution::Geometric { .. } => None,
             Distribution::Empirical(bins) => bins.last().map(|bin| bin.high),
         }
@@ -170,7 +171,7 @@ fn log_normal(
         (Some(p50), Some(p99)) if 0.0 < p50 && p50 <= p99 => Ok(Distribution::LogNormal {
             p50,
             sigma: (p99 / p50).ln() / NORMAL_P99,
-            max: max.unwrap_or(f64::INFINITY),
+            max: max.unwrap_or(f64::MAX),
         }),
         _ => Err(format!("`{text}` needs p50 and p99, the first above 0 and not above the second")),
     }

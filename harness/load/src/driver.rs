@@ -5,15 +5,16 @@ use crate::descriptors;
 use crate::dispatch::{Idle, next_connection, watch_lag};
 use crate::message::Composer;
 use crate::options::{Error, Options};
-use crate::progress::Progress;
 use crate::report::Report;
 use crate::run::{Run, Scratch};
-use crate::schedule::{Claim, Model, Schedule};
+use crate::schedule::{Model, Schedule, Tally};
 use crate::session::slot;
 use crate::session::source::Sources;
 use crate::session::tls::Connector;
 use crate::statistics::Statistics;
+use crate::statistics::summary::{Interval, Summary};
 use crate::timer::Timer;
+use crate::watch::Watch;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::resume_unwind;
@@ -25,14 +26,23 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep_until};
+use tokio::time::{interval_at, sleep_until};
 
-/// Sends the load and reports. Blocks until all is sent, the server has proved to be away, or a signal (SIGINT, SIGTERM)
-/// stops it; then messages under way get [`DRAIN`] to end, and a second signal ends even that.
+/// Sends the load and reports; see [`measure`].
 ///
 /// # Errors
 /// [`Error`], before anything is sent.
 pub fn run(options: &Options) -> Result<Report, Error> {
+    let summary = measure(options, &mut Watch::default())?;
+    Ok(Report::new(&summary, options.lag_max))
+}
+
+/// Sends the load. Blocks until all is sent, the server has proved to be away, or a signal (SIGINT, SIGTERM) stops it; then
+/// messages under way get [`DRAIN`] to end, and a second signal ends even that.
+///
+/// # Errors
+/// [`Error`], before anything is sent.
+pub fn measure(options: &Options, watch: &mut Watch) -> Result<Summary, Error> {
     let connections = check(options)?;
     descriptors::allow(connections)
         .map_err(|limit| Error::Descriptors { connections: options.connections, limit })?;
@@ -45,11 +55,14 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         .build_local(LocalOptions::default())
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let run = Rc::new(shared(options, composer, connector).map_err(Error::Runtime)?);
-        let mut progress = Progress::new(options.progress, &options.plan, &run);
-        drive(&run, connections, &mut progress).await.map_err(Error::Runtime)?;
-        progress.finish();
-        Ok(Report::new(&run, options.lag_max))
+        let statistics = match watch.every() {
+            Some(_) => Statistics::with_recent(),
+            None => Statistics::default(),
+        };
+        let run = shared(options, composer, connector, statistics).map_err(Error::Runtime)?;
+        let run = Rc::new(run);
+        drive(&run, connections, watch).await.map_err(Error::Runtime)?;
+        Ok(summary(&run))
     })
 }
 
@@ -80,7 +93,12 @@ fn check(options: &Options) -> Result<u64, Error> {
 }
 
 /// The state of a run that begins now.
-fn shared(options: &Options, composer: Composer, connector: Option<Connector>) -> io::Result<Run> {
+fn shared(
+    options: &Options,
+    composer: Composer,
+    connector: Option<Connector>,
+    statistics: Statistics,
+) -> io::Result<Run> {
     let per_connection = options.session.messages_per_connection;
     let messages = options.plan.stop.after.unwrap_or(u64::MAX);
     let reconnections = per_connection.map_or(0, |limit| messages.div_ceil(limit));
@@ -103,7 +121,7 @@ fn shared(options: &Options, composer: Composer, connector: Option<Connector>) -
             reconnections.max(options.connections.into()),
         ),
         schedule: RefCell::new(Schedule::new(&options.plan, Instant::now())),
-        statistics: RefCell::new(Statistics::default()),
+        statistics: RefCell::new(statistics),
         clock: RefCell::new(Clock::start()),
         scratch: RefCell::new(Scratch::default()),
         timer: Timer::new()?,
@@ -114,20 +132,34 @@ fn shared(options: &Options, composer: Composer, connector: Option<Connector>) -
     })
 }
 
+fn summary(run: &Run) -> Summary {
+    let (clock, schedule) = (run.clock.borrow(), &mut *run.schedule.borrow_mut());
+    let statistics = &mut *run.statistics.borrow_mut();
+    Summary {
+        open: schedule.is_open(),
+        asked: schedule.messages_of_shard(),
+        tally: schedule.tally(Instant::now()),
+        span_ns: statistics.span.map(|(first, last)| (clock.monotonic_ns(first), clock.monotonic_ns(last))),
+        figures: statistics.take_total(),
+        cpu_s: clock.cpu_s(),
+        stopped: run.stopped.borrow().clone(),
+    }
+}
+
 /// One loop for both models: in the closed loop all connections are there from the start, in the open loop the clockwork
 /// asks for each.
-async fn drive(run: &Rc<Run>, connections: u64, progress: &mut Progress) -> io::Result<()> {
+async fn drive(run: &Rc<Run>, connections: u64, watch: &mut Watch) -> io::Result<()> {
     let mut signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
-    let mut tick = interval(progress.every());
+    let mut parts = Parts::start(run, watch.every());
     let mut running = JoinSet::new();
-    let mut dispatching = run.schedule.borrow().is_open();
-    if !dispatching {
+    let open = run.schedule.borrow().is_open();
+    let mut dispatching = open;
+    if !open {
         for _ in 0..connections {
             running.spawn_local(slot(run.clone(), None));
         }
     }
-    let open = dispatching;
     let mut give_up_at = None;
     let mut timer = pin!(run.timer.run());
     let mut lag = pin!(watch_lag(run));
@@ -140,7 +172,7 @@ async fn drive(run: &Rc<Run>, connections: u64, progress: &mut Progress) -> io::
             biased;
             ended = &mut timer => return ended,
             claim = next_connection(run, room), if dispatching => match claim {
-                Some(claim) => drop(running.spawn_local(slot(run.clone(), Some::<Claim>(claim)))),
+                Some(claim) => drop(running.spawn_local(slot(run.clone(), Some(claim)))),
                 None => dispatching = false,
             },
             () = &mut lag, if open => {}
@@ -156,11 +188,55 @@ async fn drive(run: &Rc<Run>, connections: u64, progress: &mut Progress) -> io::
                 run.stop("interrupted by a signal");
             }
             () = until(give_up_at) => break,
-            _ = tick.tick() => progress.show(run),
+            () = parts.over() => watch.tell(parts.cut(run)),
         }
     }
     running.shutdown().await;
+    if watch.every().is_some() {
+        watch.tell(parts.cut(run));
+    }
     Ok(())
+}
+
+/// The parts of a run that are told of while it lasts.
+struct Parts {
+    start: Instant,
+    every: Option<tokio::time::Interval>,
+    from: Instant,
+    before: Tally,
+}
+
+impl Parts {
+    fn start(run: &Run, every: Option<Duration>) -> Parts {
+        let start = run.schedule.borrow().start();
+        let every = every.map(|every| interval_at(tokio::time::Instant::from_std(start + every), every));
+        Parts { start, every, from: start, before: Tally::default() }
+    }
+
+    /// Waits until the part under way is over.
+    async fn over(&mut self) {
+        match &mut self.every {
+            Some(every) => drop(every.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn cut(&mut self, run: &Run) -> Interval {
+        let now = Instant::now();
+        let tally = run.schedule.borrow_mut().tally(now);
+        let statistics = &mut *run.statistics.borrow_mut();
+        let (from, before) = (self.from, self.before);
+        (self.from, self.before) = (now, tally);
+        Interval {
+            from_s: from.saturating_duration_since(self.start).as_secs_f64(),
+            to_s: now.saturating_duration_since(self.start).as_secs_f64(),
+            offered: tally.offered - before.offered,
+            started: tally.started - before.started,
+            in_flight: statistics.in_flight,
+            connections: statistics.connections,
+            figures: statistics.take_recent(),
+        }
+    }
 }
 
 struct Signals {

@@ -11,7 +11,7 @@
 //! | `dispatch` | gives each message of the open loop to a connection when it is due |
 //! | [`session`] | one connection after another, its bytes, its timer, its address |
 //! | [`statistics`], [`report`] | what happened, counted and told |
-//! | [`progress`] | what is seen meanwhile |
+//! | [`watch`], [`progress`], [`record`] | who is told meanwhile: people, and files |
 //! | [`distribution`] | quantities that differ from message to message |
 //! | `run`, `clock`, `timer`, `descriptors` | what connections share; clocks; waits; room for sockets |
 
@@ -23,12 +23,14 @@ pub mod driver;
 pub mod message;
 pub mod options;
 pub mod progress;
+pub mod record;
 pub mod report;
 mod run;
 pub mod schedule;
 pub mod session;
 pub mod statistics;
 mod timer;
+pub mod watch;
 
-pub use driver::run;
+pub use driver::{measure, run};
 pub use options::{Error, Options};

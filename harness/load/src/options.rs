@@ -2,7 +2,6 @@
 //!
 //! Each part takes a small struct of its own; what concerns the whole stands here.
 
-use crate::progress::Display;
 use crate::schedule::Plan;
 use crate::session::endpoint::Endpoint;
 use crate::{message, session};
@@ -24,8 +23,6 @@ pub struct Options {
     pub seed: u64,
     /// The run is invalid if the generator's own lag is longer in more than a hundredth of the cases.
     pub lag_max: Duration,
-    /// How the run is shown while it lasts.
-    pub progress: Display,
 }
 
 /// Why a run could not start.

@@ -1,18 +1,17 @@
 //! What is seen of a run while it lasts.
 
-use crate::run::Run;
-use crate::schedule::Plan;
+use crate::schedule::{Model, Plan};
+use crate::statistics::errors::Errors;
 use crate::statistics::histograms::Series;
 use crate::statistics::outcome::Ending;
+use crate::statistics::summary::Interval;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How a run is shown on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Display {
-    /// Not at all.
-    Nothing,
     /// A line now and then, for files and pipes.
     Lines,
     /// A bar, for terminals.
@@ -24,8 +23,10 @@ pub struct Progress {
     display: Display,
     bar: ProgressBar,
     extent: Extent,
-    start: Instant,
-    shown: Option<(Instant, u64)>,
+    ended: u64,
+    errors: Errors,
+    /// Seconds of the run at the last line.
+    shown_s: f64,
 }
 
 /// What tells how much of a run is done.
@@ -36,14 +37,15 @@ enum Extent {
 }
 
 impl Progress {
-    /// Shows a run that begins now.
-    pub(crate) fn new(display: Display, plan: &Plan, run: &Run) -> Progress {
-        let start = Instant::now();
-        let extent = match (plan.stop.after, run.schedule.borrow().end()) {
-            (Some(messages), _) => Extent::Messages(messages),
-            (None, end) => {
-                Extent::Time(end.map_or(Duration::ZERO, |end| end.saturating_duration_since(start)))
-            }
+    /// Shows a run of this plan.
+    pub fn new(display: Display, plan: &Plan) -> Progress {
+        let course = match &plan.model {
+            Model::Closed { .. } => None,
+            Model::Open { course, .. } => Some(course.length()),
+        };
+        let extent = match plan.stop.after {
+            Some(messages) => Extent::Messages(messages),
+            None => Extent::Time([plan.stop.at, course].into_iter().flatten().min().unwrap_or_default()),
         };
         let (length, template) = match extent {
             Extent::Messages(messages) => (messages, MESSAGES_BAR),
@@ -51,50 +53,48 @@ impl Progress {
         };
         let bar = match display {
             Display::Bar => ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()),
-            Display::Nothing | Display::Lines => ProgressBar::hidden(),
+            Display::Lines => ProgressBar::hidden(),
         };
         let style = ProgressStyle::with_template(template).expect("the template is one of indicatif's");
-        Progress { display, bar: bar.with_style(style), extent, start, shown: None }
+        Progress {
+            display,
+            bar: bar.with_style(style),
+            extent,
+            ended: 0,
+            errors: Errors::default(),
+            shown_s: 0.0,
+        }
     }
 
-    /// How often [`Progress::show`] is to be called.
+    /// How often something is to be seen.
     pub fn every(&self) -> Duration {
         match self.display {
-            Display::Bar => Duration::from_millis(200),
-            Display::Lines => Duration::from_secs(2),
-            Display::Nothing => Duration::from_secs(3600),
+            Display::Bar => Duration::from_millis(250),
+            Display::Lines => LINE_EVERY,
         }
     }
 
-    /// Shows where the run stands.
-    pub(crate) fn show(&mut self, run: &Run) {
-        if self.display == Display::Nothing {
-            return;
-        }
-        let now = Instant::now();
-        let statistics = run.statistics.borrow();
-        let counts = statistics.counts();
+    /// Shows what happened since the last time.
+    pub fn show(&mut self, interval: &Interval) {
+        let counts = &interval.figures.counts;
         let ended = counts.messages.ended() + counts.warm_up_ended;
-        let (since, before) = self.shown.replace((now, ended)).unwrap_or((now, 0));
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed.is_zero() {
-            return;
-        }
-        let rate = (ended - before) as f64 / elapsed.as_secs_f64();
-        let mut figures = format!("{rate:.0} msg/s, {} in flight", statistics.in_flight);
-        if let Some(histogram) = statistics.histogram(Series::Message, Ending::Ok) {
+        self.ended += ended;
+        self.errors.add_all(&interval.figures.errors);
+        let rate = ended as f64 / (interval.to_s - interval.from_s).max(0.001);
+        let mut figures = format!("{rate:.0} msg/s, {} in flight", interval.in_flight);
+        if let Some(histogram) = interval.figures.histograms.get(Series::Message, Ending::Ok) {
             let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
             figures += &format!(", p50 {:.1} ms, p99 {:.1} ms", ms(0.5), ms(0.99));
         }
-        figures += &error_words(&statistics.errors());
+        figures += &error_words(&self.errors);
         match self.display {
-            Display::Nothing => {}
+            Display::Lines if interval.to_s - self.shown_s < LINE_EVERY.as_secs_f64() * 0.9 => {}
             Display::Lines => {
+                self.shown_s = interval.to_s;
                 let done = match self.extent {
-                    Extent::Messages(messages) => format!("{ended} of {messages} messages"),
+                    Extent::Messages(messages) => format!("{} of {messages} messages", self.ended),
                     Extent::Time(length) => {
-                        let (passed, length) = ((now - self.start).as_secs(), length.as_secs());
-                        format!("{passed} of {length} s, {ended} messages")
+                        format!("{:.0} of {} s, {} messages", interval.to_s, length.as_secs(), self.ended)
                     }
                 };
                 // Nobody reading is no reason to stop.
@@ -103,8 +103,8 @@ impl Progress {
             Display::Bar => {
                 self.bar.set_message(figures);
                 self.bar.set_position(match self.extent {
-                    Extent::Messages(_) => ended,
-                    Extent::Time(_) => (now - self.start).as_millis() as u64,
+                    Extent::Messages(_) => self.ended,
+                    Extent::Time(_) => (interval.to_s * 1000.0) as u64,
                 });
             }
         }
@@ -116,23 +116,24 @@ impl Progress {
     }
 }
 
-/// The most frequent errors by code, or by stage where there is none.
-fn error_words(errors: &[crate::statistics::errors::ErrorRow]) -> String {
-    let total: u64 = errors.iter().map(|row| row.count).sum();
+/// The most frequent errors by stage and code.
+fn error_words(errors: &Errors) -> String {
+    if errors.total() == 0 {
+        return String::new();
+    }
     let words: Vec<String> = errors
+        .rows()
         .iter()
         .take(ERRORS_SHOWN)
         .map(|row| {
-            let code = row.code.map_or("lost".to_owned(), |code| code.to_string());
+            let code = row.code.map_or("unanswered".to_owned(), |code| code.to_string());
             format!("{} {code} x{}", row.stage, row.count)
         })
         .collect();
-    match total {
-        0 => String::new(),
-        _ => format!(", {total} errors ({})", words.join(", ")),
-    }
+    format!(", {} errors ({})", errors.total(), words.join(", "))
 }
 
+const LINE_EVERY: Duration = Duration::from_secs(2);
 const ERRORS_SHOWN: usize = 3;
 const MESSAGES_BAR: &str = "{bar:30} {pos}/{len} {elapsed} {msg}";
 const TIME_BAR: &str = "{bar:30} {elapsed} {msg}";

@@ -4,20 +4,22 @@
 //! |---|---|
 //! | [`latency`] | a histogram in figures |
 //! | `table` | the table for people |
+//! | [`plot`] | the percentiles as a picture |
 
 pub mod latency;
+pub mod plot;
 mod table;
 
-use crate::run::Run;
 use crate::schedule::Tally;
-use crate::statistics::Statistics;
 use crate::statistics::errors::ErrorRow;
-use crate::statistics::histograms::Series;
+use crate::statistics::figures::Figures;
+use crate::statistics::histograms::{Histograms, Series};
 use crate::statistics::outcome::Ending;
+use crate::statistics::summary::Summary;
 use latency::{Latency, LatencyRow};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smtp::Stage;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The results of one run; the JSON has the same names.
 #[derive(Debug, Serialize)]
@@ -81,46 +83,44 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads the figures at the end of a run.
-    pub(crate) fn new(run: &Run, lag_max: Duration) -> Report {
-        let (statistics, clock) = (&*run.statistics.borrow(), run.clock.borrow());
-        let schedule = &mut *run.schedule.borrow_mut();
-        let Tally { offered, warm_up, .. } = schedule.tally(Instant::now());
-        let counts = statistics.counts();
+    /// Reads the figures at the end of a run, whose generator may be late by `lag_max` in one case of a hundred.
+    pub fn new(summary: &Summary, lag_max: Duration) -> Report {
+        let Figures { histograms, counts, errors } = &summary.figures;
+        let Tally { offered, warm_up, .. } = summary.tally;
         let started = counts.messages.ended();
-        let asked = schedule.messages_of_shard().map_or(offered, |messages| messages - warm_up);
-        let elapsed_s = statistics.span.map(|(first, last)| (last - first).as_secs_f64());
+        let asked = summary.asked.map_or(offered, |messages| messages.saturating_sub(warm_up));
+        let elapsed_s = summary.span_ns.map(|(first, last)| (last - first) as f64 / 1e9);
         let accepted = counts.messages.accepted;
-        let generator_lag = of(statistics, Series::GeneratorLag);
+        let generator_lag = of(histograms, Series::GeneratorLag);
         let invalid_because = invalid(&generator_lag, lag_max);
         Report {
-            model: if schedule.is_open() { "open" } else { "closed" },
+            model: if summary.open { "open" } else { "closed" },
             messages: asked,
             accepted,
             deferred: counts.messages.deferred,
             refused: counts.messages.refused,
             failed: counts.messages.failed,
-            not_started: asked - started,
+            not_started: asked.saturating_sub(started),
             offered,
             started,
-            missed: offered - started,
+            missed: offered.saturating_sub(started),
             warm_up: counts.warm_up_ended,
             recipients_failed: counts.recipients_failed,
             elapsed_s,
             throughput_msg_per_s: elapsed_s.filter(|&s| s > 0.0).map(|elapsed_s| accepted as f64 / elapsed_s),
-            cpu_s: clock.cpu_s(),
+            cpu_s: summary.cpu_s,
             connections_opened: counts.connections_opened,
             tls_resumed: counts.tls_resumed,
-            stages: stages(statistics),
-            latencies: LatencyRow::all(statistics.histograms()),
-            start_lag: of(statistics, Series::StartLag),
+            stages: stages(histograms),
+            latencies: LatencyRow::all(histograms),
+            start_lag: of(histograms, Series::StartLag),
             generator_lag,
             valid: invalid_because.is_none(),
             invalid_because,
-            errors: statistics.errors(),
-            first_ns: statistics.span.map(|(first, _)| clock.monotonic_ns(first)),
-            last_ns: statistics.span.map(|(_, last)| clock.monotonic_ns(last)),
-            stopped: run.stopped.borrow().clone(),
+            errors: errors.rows(),
+            first_ns: summary.span_ns.map(|(first, _)| first),
+            last_ns: summary.span_ns.map(|(_, last)| last),
+            stopped: summary.stopped.clone(),
         }
     }
 
@@ -130,17 +130,17 @@ impl Report {
     }
 }
 
-fn of(statistics: &Statistics, series: Series) -> Latency {
-    Latency::new(statistics.histogram(series, Ending::Ok))
+fn of(histograms: &Histograms, series: Series) -> Latency {
+    Latency::new(histograms.get(series, Ending::Ok))
 }
 
-fn stages(statistics: &Statistics) -> Vec<(&'static str, Latency)> {
+fn stages(histograms: &Histograms) -> Vec<(&'static str, Latency)> {
     let messages = [Series::Message, Series::Service];
     Stage::ALL
         .map(Series::Stage)
         .into_iter()
         .chain(messages)
-        .map(|series| (series.as_str(), of(statistics, series)))
+        .map(|series| (series.as_str(), of(histograms, series)))
         .filter(|(name, latency)| latency.count > 0 || ALWAYS_SHOWN.contains(name))
         .collect()
 }

@@ -14,10 +14,11 @@ pub mod stages;
 
 use crate::distribution::Distribution;
 use rate::{Arrivals, Course, Spacing};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// What load is meant, and until when.
-#[derive(Clone, Debug, PartialEq)]
+/// What load is meant, and until when. Its serialized form is for processes of the same executable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub model: Model,
     pub stop: Stop,
@@ -28,7 +29,7 @@ pub struct Plan {
 }
 
 /// What decides when a message starts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Model {
     /// The connections: each starts its next message when the last one is over, after a pause of so many nanoseconds
     /// where there is one.
@@ -38,7 +39,7 @@ pub enum Model {
 }
 
 /// When no more messages are started: whichever comes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// Messages of the whole run.
     pub after: Option<u64>,
@@ -47,7 +48,7 @@ pub struct Stop {
 }
 
 /// One of several processes that share a load: it takes every `of`th message, from `index` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
     pub index: u32,
     pub of: u32,
@@ -107,7 +108,7 @@ struct Offered {
 }
 
 /// How many messages were meant, and how many of them were begun; the warm-up stands apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Messages that were meant to have started.
     pub offered: u64,
@@ -220,9 +221,9 @@ impl Schedule {
         self.messages.map(|messages| messages.saturating_sub(index.into()).div_ceil(of.into()))
     }
 
-    /// When the last message starts at the latest; none if that is up to the server.
-    pub fn end(&self) -> Option<Instant> {
-        self.end
+    /// When the run begins.
+    pub fn start(&self) -> Instant {
+        self.start
     }
 
     /// Whether latency counts from times that were fixed beforehand.

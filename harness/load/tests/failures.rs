@@ -25,7 +25,8 @@ fn run(options: load::Options) -> Report {
 }
 
 fn errors(report: &Report) -> Vec<(&str, Option<u16>, u64)> {
-    let mut errors: Vec<_> = report.errors.iter().map(|row| (row.stage, row.code, row.count)).collect();
+    let mut errors: Vec<_> =
+        report.errors.iter().map(|row| (row.stage.as_str(), row.code, row.count)).collect();
     errors.sort_unstable();
     errors
 }
@@ -138,7 +139,7 @@ fn nonsense_instead_of_a_greeting_ends_the_run() {
     let server = Server::start(|_, _| "HTTP/1.1 400 \x1b[31mBad Request\r\nServer: none\r\n\r\n".to_owned());
     let report = run(load(server.address, 4, 1000));
     assert_eq!((report.not_started, report.accepted), (1000, 0));
-    assert!(report.errors.iter().all(|row| row.stage == "banner" && row.code.is_none()));
+    assert!(report.errors.iter().all(|row| row.stage == smtp::Stage::Banner && row.code.is_none()));
     let reason = report.stopped.as_deref().expect("a reason");
     assert!(reason.contains("banner") && !reason.contains(char::is_control), "{reason:?}");
     assert_plain(&report.table());

@@ -100,7 +100,7 @@ fn messages_that_never_found_a_connection_are_missed_and_told() {
     assert_eq!((report.missed, report.not_started), (195 - report.started, 195 - report.started));
     assert_eq!(
         report.warm_up + report.started,
-        server.seen().iter().map(|seen| seen.messages.len() as u64).sum()
+        server.seen().iter().map(|seen| seen.messages.len() as u64).sum::<u64>()
     );
     assert!(!report.all_accepted() && report.valid, "the server is slow, not the generator: {report:?}");
     assert!(report.table().contains("195 offered"), "{}", report.table());

@@ -79,7 +79,7 @@ impl Report {
         }
         for row in &self.errors {
             let code = row.code.map_or("-".to_owned(), |code| code.to_string());
-            text += &format!("{:<10}{code:>6}{:>10}  {}\n", row.stage, row.count, row.text);
+            text += &format!("{:<10}{code:>6}{:>10}  {}\n", row.stage.as_str(), row.count, row.text);
         }
         text
     }

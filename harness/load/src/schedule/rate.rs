@@ -7,10 +7,11 @@
 use super::Shard;
 use crate::distribution::unit_exponential;
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A straight piece of the rate's course.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     /// Messages a second at its beginning.
     pub from: f64,
@@ -20,11 +21,11 @@ pub struct Piece {
 }
 
 /// The rate from the start of a run to its end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Course(Vec<Piece>);
 
 /// How messages lie between each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spacing {
     /// Evenly.
     Even,

@@ -69,6 +69,7 @@ impl<'a> Connection<'a> {
             body_sent: 0,
             in_body: false,
         };
+        run.statistics.borrow_mut().connections += 1;
         if run.tls_mode == Mode::Implicit {
             connection.start_tls(now);
         }
@@ -316,6 +317,12 @@ impl<'a> Connection<'a> {
                 return;
             }
         }
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.run.statistics.borrow_mut().connections -= 1;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Kinds of errors and how often each happened: a bounded number of kinds, whatever a server says.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smtp::{ReplyCode, Stage};
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ pub struct Errors {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
-    stage: &'static str,
+    stage: Stage,
     code: Option<u16>,
     /// Empty where there is a code: replies to one command differ in their text by queue ids and the like.
     reason: String,
@@ -24,10 +25,11 @@ struct Count {
 }
 
 /// One kind of error and how often it happened.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorRow {
-    /// Where in the dialogue, by the name of the stage.
-    pub stage: &'static str,
+    /// Where in the dialogue.
+    #[serde(with = "stage_name")]
+    pub stage: Stage,
     /// The server's reply code; none where there was no reply.
     pub code: Option<u16>,
     /// The first reply of this kind, or what happened instead of one.
@@ -49,13 +51,20 @@ impl Errors {
             Some(_) => String::new(),
             None => text.to_owned(),
         };
-        let mut kind = Kind { stage: stage.as_str(), code, reason };
+        let mut kind = Kind { stage, code, reason };
         if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
             kind.reason = "other errors".to_owned();
             kind.code = None;
         }
         let first = if kind.reason.is_empty() { text } else { &kind.reason }.to_owned();
         self.kinds.entry(kind).or_insert(Count { text: first, count: 0 }).count += count;
+    }
+
+    /// Adds those of `other`.
+    pub fn add_all(&mut self, other: &Errors) {
+        for (kind, error) in &other.kinds {
+            self.add(kind.stage, kind.code, &error.text, error.count);
+        }
     }
 
     /// Errors of all kinds.
@@ -77,6 +86,35 @@ impl Errors {
             .collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.count));
         rows
+    }
+}
+
+impl Serialize for Errors {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.rows())
+    }
+}
+
+impl<'de> Deserialize<'de> for Errors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Errors, D::Error> {
+        let mut errors = Errors::default();
+        for row in Vec::<ErrorRow>::deserialize(deserializer)? {
+            errors.add(row.stage, row.code, &row.text, row.count);
+        }
+        Ok(errors)
+    }
+}
+
+mod stage_name {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use smtp::Stage;
+
+    pub fn serialize<S: Serializer>(stage: &Stage, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(stage.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Stage, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::outcome::Ending;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use smtp::Stage;
 use std::time::Duration;
 
@@ -89,6 +90,34 @@ impl Histograms {
 
     fn entry(&mut self, series: Series, ending: Ending) -> &mut Histogram<u64> {
         self.0[place(series, ending)].get_or_insert_with(histogram)
+    }
+}
+
+/// As lists of series, outcome, and what was recorded how often: exact, because both sides have the same buckets.
+impl Serialize for Histograms {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(|(series, ending, histogram)| {
+            let values = histogram.iter_recorded();
+            let counts: Vec<(u64, u64)> =
+                values.map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
+            (series.index(), ending as usize, counts)
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Histograms {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Histograms, D::Error> {
+        let rows = Vec::<(usize, usize, Vec<(u64, u64)>)>::deserialize(deserializer)?;
+        let mut histograms = Histograms::default();
+        for (series, ending, counts) in rows {
+            let series = Series::all().nth(series).ok_or_else(|| D::Error::custom("no such series"))?;
+            let ending = Ending::ALL.get(ending).ok_or_else(|| D::Error::custom("no such outcome"))?;
+            let histogram = histograms.entry(series, *ending);
+            for (value, count) in counts {
+                histogram.record_n(value, count).map_err(D::Error::custom)?;
+            }
+        }
+        Ok(histograms)
     }
 }
 

@@ -3,7 +3,6 @@
 
 use load::distribution::Distribution;
 use load::message::{Content, filler::Text};
-use load::progress::Display;
 use load::schedule::{Model, Plan, Shard, Stop};
 use load::session::endpoint::Endpoint;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,7 +33,6 @@ pub fn options(target: SocketAddr) -> load::Options {
         },
         seed: 1,
         lag_max: Duration::from_secs(10),
-        progress: Display::Nothing,
     }
 }
 
