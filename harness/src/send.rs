@@ -8,6 +8,7 @@ mod pace;
 mod session;
 
 use load::report::Report;
+use load::report::condition::Condition;
 use load::schedule::Model;
 use load::session::endpoint::Endpoint;
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -37,13 +38,21 @@ pub struct Args {
     /// Call a run of the open loop invalid if the generator itself is later than this in one case of a hundred
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = settings::duration::parse)]
     max_lag: Duration,
+    /// Fail (exit status 1) if this is true; may be given several times.
+    ///
+    /// A figure, < or >, and a value: p50, p99.9, mean, max or count of a stage, message, service, start_lag or
+    /// generator_lag, of replies that were ok, deferred, refused or failed, such as "p99(message) > 200ms" or
+    /// "max(rcpt/refused) > 1s"; "rate < 480/s"; "errors > 0.1%" and "missed > 0", of messages not accepted and never
+    /// started. Without it, any message that is not accepted fails the run.
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<Condition>,
     /// End with the process that started this one
     #[arg(long, hide = true)]
     with_parent: bool,
 }
 
-/// Sends the load. Exit status: 0 all accepted; 1 some were not, the generator itself lagged, or the results could not be
-/// written; 2 bad usage.
+/// Sends the load. Exit status: 0 all as wanted; 1 not (a condition, else a message that was not accepted), the run was
+/// stopped, the generator itself lagged, or the results could not be written; 2 bad usage.
 pub fn main(args: Args) -> ExitCode {
     if args.with_parent
         && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
@@ -78,7 +87,8 @@ pub fn main(args: Args) -> ExitCode {
         Err(error) => return complain(2, &error.to_string(), error.hint()),
     };
     let watched = watch.finish();
-    let report = Report::new(&summary, options.lag_max);
+    let mut report = Report::new(&summary, options.lag_max);
+    report.judge(&summary, &args.fail_if);
     match files.finish(&summary, &report).and(watched) {
         Err(problem) => complain(1, &problem, None),
         Ok(()) => conclude(&report),
@@ -90,7 +100,7 @@ fn conclude(report: &Report) -> ExitCode {
         let (under_way, messages) = (report.started, report.messages);
         return complain(1, &format!("{reason}; {under_way} of {messages} messages were started"), None);
     }
-    match report.all_accepted() && report.valid {
+    match report.is_success() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     }

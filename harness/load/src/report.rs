@@ -2,10 +2,12 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | [`condition`] | what a run may be held against |
 //! | [`latency`] | a histogram in figures |
 //! | `table` | the table for people |
 //! | [`plot`] | the percentiles as a picture |
 
+pub mod condition;
 pub mod latency;
 pub mod plot;
 mod table;
@@ -16,6 +18,7 @@ use crate::statistics::figures::Figures;
 use crate::statistics::histograms::{Histograms, Series};
 use crate::statistics::outcome::Ending;
 use crate::statistics::summary::Summary;
+use condition::{Condition, Judgement};
 use latency::{Latency, LatencyRow};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smtp::Stage;
@@ -80,6 +83,8 @@ pub struct Report {
     pub last_ns: Option<u64>,
     /// Why the run was given up or stopped before its end.
     pub stopped: Option<String>,
+    /// What makes the run a failure, and whether it came true.
+    pub fail_if: Vec<Judgement>,
 }
 
 impl Report {
@@ -121,7 +126,23 @@ impl Report {
             first_ns: summary.span_ns.map(|(first, _)| first),
             last_ns: summary.span_ns.map(|(_, last)| last),
             stopped: summary.stopped.clone(),
+            fail_if: Vec::new(),
         }
+    }
+
+    /// Holds the run against what would make it a failure.
+    pub fn judge(&mut self, summary: &Summary, fail_if: &[Condition]) {
+        self.fail_if = fail_if.iter().map(|condition| condition.judge(summary)).collect();
+    }
+
+    /// Whether the run did what was wanted: conditions decide where there are any, else every message must have been
+    /// accepted. A run that was stopped or is invalid did not, nor does a condition hold that could not be measured.
+    pub fn is_success(&self) -> bool {
+        let as_wanted = match self.fail_if[..] {
+            [] => self.all_accepted(),
+            ref judgements => judgements.iter().all(|judgement| judgement.is_true == Some(false)),
+        };
+        as_wanted && self.valid && self.stopped.is_none()
     }
 
     /// Whether every message was accepted for every recipient.

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[command(next_help_heading = "When messages start")]
 #[group(skip)]
 pub struct Args {
-    /// Messages in all [default: 1, unless --duration or --stages ends the run]
+    /// Messages in all [default: 1 in a closed loop without --duration]
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
     /// Start no more messages after this long
@@ -49,13 +49,13 @@ impl Args {
             Arrivals::Poisson => Spacing::Poisson { seed },
         };
         let course = self.stages.clone().or_else(|| self.rate.map(Course::constant));
-        let ends = self.duration.is_some() || self.stages.is_some();
+        let open_end = self.rate.is_none() && self.stages.is_none() && self.duration.is_none();
         Plan {
             model: match course {
                 Some(course) => Model::Open { course, spacing },
                 None => Model::Closed { think: self.think.clone() },
             },
-            stop: Stop { after: self.messages.or((!ends).then_some(1)), at: self.duration },
+            stop: Stop { after: self.messages.or(open_end.then_some(1)), at: self.duration },
             warm_up: self.warmup,
             shard: Shard::WHOLE,
         }

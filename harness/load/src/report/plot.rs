@@ -46,7 +46,8 @@ impl<'a> Curve<'a> {
         let points: Vec<String> = (0..=STEPS)
             .map(|step| {
                 let nines = scale.nines * f64::from(step) / f64::from(STEPS);
-                let ns = self.histogram.value_at_quantile(1.0 - 10f64.powf(-nines));
+                let quantile = if step == STEPS { 1.0 } else { 1.0 - 10f64.powf(-nines) };
+                let ns = self.histogram.value_at_quantile(quantile);
                 format!("{:.1},{:.1}", scale.x(nines), scale.y(ns as f64 / NS_PER_MS))
             })
             .collect();

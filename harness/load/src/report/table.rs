@@ -1,12 +1,17 @@
 //! The report as a table for people.
 
 use super::Report;
+use super::condition::Judgement;
 use super::latency::{COLUMNS, Latency};
 
 impl Report {
     /// The table for people, several lines, each ended.
     pub fn table(&self) -> String {
-        self.latency_lines() + &self.totals() + &self.lag_lines() + &self.error_lines()
+        self.latency_lines()
+            + &self.totals()
+            + &self.lag_lines()
+            + &self.error_lines()
+            + &self.condition_lines()
     }
 
     fn latency_lines(&self) -> String {
@@ -70,6 +75,14 @@ impl Report {
             text += &format!("INVALID: {reason}\n");
         }
         text
+    }
+
+    fn condition_lines(&self) -> String {
+        let line = |judgement: &Judgement| {
+            let word = if judgement.is_true == Some(false) { "passed" } else { "FAILED" };
+            format!("{word}: fail if {judgement}\n")
+        };
+        self.fail_if.iter().map(line).collect()
     }
 
     fn error_lines(&self) -> String {

@@ -1,0 +1,152 @@
+//! `mailrig send` as its users see it: what it prints, what it writes, how it ends.
+
+mod support;
+
+use serde_json::Value;
+use std::process::Output;
+use support::{Sink, mailrig};
+
+struct Sent {
+    output: Output,
+    report: Value,
+}
+
+impl Sent {
+    fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    fn code(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+}
+
+/// Runs `mailrig send` with its report on standard output.
+fn send(address: &str, arguments: &[&str]) -> Sent {
+    let output =
+        mailrig().args(["send", address, "--quiet", "--json", "-"]).args(arguments).output().unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    Sent { output, report }
+}
+
+#[test]
+fn thresholds_decide_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &["--reply", "rcpt=550@20", "--seed", "3"]);
+    let many = ["--messages", "200", "--connections", "4"];
+    let run = |conditions: &[&str]| {
+        let options: Vec<&str> = conditions.iter().flat_map(|it| ["--fail-if", it]).collect();
+        send(&sink.address, &[&many[..], &options].concat())
+    };
+    assert_eq!(run(&[]).code(), Some(1), "refusals fail a run that says nothing else");
+    let passed = run(&["errors > 60%", "p99(message) > 20s"]);
+    assert_eq!(passed.code(), Some(0), "{}", passed.report);
+    let failed = run(&["errors > 60%", "count(rcpt/refused) > 3"]);
+    assert_eq!(failed.code(), Some(1));
+    let judged: Vec<&Value> =
+        failed.report["fail_if"].as_array().unwrap().iter().map(|it| &it["is_true"]).collect();
+    assert_eq!(judged, [&Value::Bool(false), &Value::Bool(true)]);
+    let unmeasured = run(&["p99(handshake) > 1s"]);
+    assert_eq!(unmeasured.code(), Some(1), "what was never measured can't be promised");
+    let table = mailrig().args(["send", &sink.address, "--fail-if", "errors > 200%"]).output().unwrap();
+    let said = String::from_utf8_lossy(&table.stdout);
+    assert!(said.contains("passed: fail if errors > 200%: "), "{said}");
+}
+
+#[test]
+fn usage_errors_are_two_and_send_nothing() {
+    for arguments in [
+        &["--rate", "500"][..],
+        &["--rate", "500/s"],
+        &["--stages", "hold"],
+        &["--rate", "5/s", "--stages", "hold 5/s 1s"],
+        &["--rate", "5/s", "--think", "1s"],
+        &["--messages", "0"],
+        &["--duration", "0"],
+        &["--fail-if", "p99 = 5"],
+        &["--size", "20"],
+        &["--size", "normal(4KiB)"],
+        &["--to", "user{0}@x.test"],
+        &["--source", "nowhere"],
+        &["--auth", "nobody"],
+        &["--tls", "--starttls"],
+        &["--tls-verify", "ca=/nonexistent.pem", "--tls"],
+        &["--mail", "/nonexistent"],
+        &["--csv", "/nonexistent/rows.csv"],
+    ] {
+        let sent = send("127.0.0.1:9", arguments);
+        assert_eq!(sent.code(), Some(2), "{arguments:?}: {}", sent.stderr());
+        assert!(!sent.stderr().is_empty() && sent.report.is_null(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_of_in_one_line() {
+    let sent = send("127.0.0.1:9", &["--messages", "1000", "--connections", "50"]);
+    assert_eq!(sent.code(), Some(1));
+    assert_eq!(sent.stderr().lines().count(), 1, "{}", sent.stderr());
+    assert!(sent.stderr().contains("127.0.0.1:9: connection refused"), "{}", sent.stderr());
+    assert_eq!(sent.report["not_started"], 1000);
+}
+
+#[test]
+fn each_second_has_a_row_and_its_histograms() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &[]);
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (csv, hdr, plot) = (file("rows.csv"), file("load.hlog"), file("latency.svg"));
+    let sent = send(
+        &sink.address,
+        &[
+            "--rate",
+            "200/s",
+            "--duration",
+            "1200ms",
+            "--max-lag",
+            "10s",
+            "--csv",
+            &csv,
+            "--hdr",
+            &hdr,
+            "--latency-plot",
+            &plot,
+        ],
+    );
+    assert_eq!(sent.code(), Some(0), "{}{}", sent.report, sent.stderr());
+    let rows = std::fs::read_to_string(csv).unwrap();
+    let rows: Vec<Vec<&str>> = rows.lines().map(|line| line.split(',').collect()).collect();
+    let column = rows[0].iter().position(|name| *name == "accepted").unwrap();
+    let accepted: Vec<u64> = rows[1..].iter().map(|row| row[column].parse().unwrap()).collect();
+    assert_eq!((accepted.len(), accepted.iter().sum::<u64>()), (2, 240), "{rows:?}");
+    assert!(accepted[0] > 150, "{rows:?}");
+    let log = std::fs::read_to_string(hdr).unwrap();
+    assert_eq!(log.lines().filter(|line| line.starts_with("Tag=message/ok,")).count(), 2, "{log}");
+    assert!(std::fs::read_to_string(plot).unwrap().contains("</svg>"));
+    // Every id came once, and none but those.
+    let ledger = sink.stop();
+    assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&240.into(), &0.into()));
+}
+
+#[test]
+fn content_of_all_kinds_is_taken_by_the_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &[]);
+    let mbox = folder.path().join("mbox");
+    std::fs::write(&mbox, "From a\nSubject: one\n\n.dot\n\nFrom b\nSubject: two\n\nbody\n").unwrap();
+    let sizes = folder.path().join("sizes");
+    std::fs::write(&sizes, "# counted last month\n1KiB 4KiB 90\n4KiB 100KiB 10\n").unwrap();
+    let sizes = format!("file({})", sizes.display());
+    for arguments in [
+        &["--size", "lognormal(p50=8KiB,p99=200KiB)"][..],
+        &["--size", &sizes],
+        &["--mime", "--size", "uniform(4KiB,20KiB)"],
+        &["--mail", mbox.to_str().unwrap()],
+        &["--text", "8bit"],
+        &["--to", "u{100}@d{10~1.1}.test", "--recipients", "geometric(3)", "--from", "s{9}@a.test"],
+    ] {
+        let sent = send(&sink.address, &[&["--messages", "20", "--connections", "2"], arguments].concat());
+        assert_eq!(sent.code(), Some(0), "{arguments:?}: {}{}", sent.report, sent.stderr());
+    }
+    let ledger = sink.stop();
+    assert_eq!((&ledger["unique"], &ledger["without_id"]), (&120.into(), &0.into()), "{ledger}");
+}
