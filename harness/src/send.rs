@@ -6,14 +6,19 @@ mod content;
 mod output;
 mod pace;
 mod session;
+mod shard;
 
 use load::report::Report;
 use load::report::condition::Condition;
 use load::schedule::Model;
 use load::session::endpoint::Endpoint;
+use load::shards::Assignment;
+use load::statistics::summary::Summary;
+use load::watch::Watch;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -46,6 +51,12 @@ pub struct Args {
     /// started. Without it, any message that is not accepted fails the run.
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<Condition>,
+    /// Send from so many processes, which share schedule and connections
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shards: u32,
+    /// Be one of them
+    #[arg(long, hide = true, value_name = "JSON", value_parser = shard::parse)]
+    shard: Option<Arc<Assignment>>,
     /// End with the process that started this one
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -54,15 +65,18 @@ pub struct Args {
 /// Sends the load. Exit status: 0 all as wanted; 1 not (a condition, else a message that was not accepted), the run was
 /// stopped, the generator itself lagged, or the results could not be written; 2 bad usage.
 pub fn main(args: Args) -> ExitCode {
-    if args.with_parent
-        && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
-    {
-        return complain(2, &format!("asking to end with the parent process: {error}"), None);
+    match send(args) {
+        Ok(status) => status,
+        Err(failure) => failure.complain(),
     }
-    let session = match args.session.options() {
-        Ok(session) => session,
-        Err(problem) => return complain(2, &problem, None),
-    };
+}
+
+fn send(args: Args) -> Result<ExitCode, Failure> {
+    if args.with_parent || args.shard.is_some() {
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|error| Failure::usage(format!("asking to end with the parent process: {error}")))?;
+    }
+    let session = args.session.options().map_err(Failure::usage)?;
     let plan = args.pace.plan(args.seed);
     let connections = match plan.model {
         Model::Closed { .. } => 1,
@@ -73,46 +87,84 @@ pub fn main(args: Args) -> ExitCode {
         connections: args.connections.unwrap_or(connections),
         session,
         message: args.content.options(),
+        start_ns: None,
         seed: args.seed,
         lag_max: args.max_lag,
         plan,
     };
-    let mut files = match args.output.open() {
-        Ok(files) => files,
-        Err(problem) => return complain(2, &problem, None),
-    };
+    if let Some(assignment) = &args.shard {
+        shard::run(options, assignment).map_err(Failure::usage)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut files = args.output.open().map_err(Failure::usage)?;
     let mut watch = files.watch(args.output.progress(&options.plan));
-    let summary = match load::measure(&options, &mut watch) {
-        Ok(summary) => summary,
-        Err(error) => return complain(2, &error.to_string(), error.hint()),
-    };
+    let summary = measure(&options, args.shards, &mut watch)?;
     let watched = watch.finish();
     let mut report = Report::new(&summary, options.lag_max);
     report.judge(&summary, &args.fail_if);
-    match files.finish(&summary, &report).and(watched) {
-        Err(problem) => complain(1, &problem, None),
-        Ok(()) => conclude(&report),
-    }
+    files.finish(&summary, &report).and(watched).map_err(Failure::results)?;
+    conclude(&report)
 }
 
-fn conclude(report: &Report) -> ExitCode {
-    if let Some(reason) = &report.stopped {
-        let (under_way, messages) = (report.started, report.messages);
-        return complain(1, &format!("{reason}; {under_way} of {messages} messages were started"), None);
+fn measure(options: &load::Options, shards: u32, watch: &mut Watch) -> Result<Summary, Failure> {
+    if shards == 1 {
+        return Ok(load::measure(options, watch)?);
     }
-    match report.is_success() {
+    load::check(options)?;
+    Ok(load::shards::measure(
+        &options.plan,
+        options.connections,
+        &options.message.run,
+        shards,
+        shard::command,
+        watch,
+    )?)
+}
+
+fn conclude(report: &Report) -> Result<ExitCode, Failure> {
+    if let Some(reason) = &report.stopped {
+        let (started, messages) = (report.started, report.messages);
+        return Err(Failure::results(format!("{reason}; {started} of {messages} messages were started")));
+    }
+    Ok(match report.is_success() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
+    })
+}
+
+/// Why there is nothing more to do.
+struct Failure {
+    status: u8,
+    message: String,
+    hint: Option<&'static str>,
+}
+
+impl Failure {
+    /// Before anything was sent.
+    fn usage(message: String) -> Failure {
+        Failure { status: 2, message, hint: None }
+    }
+
+    /// After something was sent.
+    fn results(message: String) -> Failure {
+        Failure { status: 1, message, hint: None }
+    }
+
+    fn complain(&self) -> ExitCode {
+        // Standard error may be closed; the exit status still tells.
+        let _ = writeln!(io::stderr(), "mailrig: {}", self.message);
+        if let Some(hint) = self.hint {
+            let _ = writeln!(io::stderr(), "hint: {hint}");
+        }
+        ExitCode::from(self.status)
     }
 }
 
-fn complain(status: u8, message: &str, hint: Option<&str>) -> ExitCode {
-    // Standard error may be closed; the exit status still tells.
-    let _ = writeln!(io::stderr(), "mailrig: {message}");
-    if let Some(hint) = hint {
-        let _ = writeln!(io::stderr(), "hint: {hint}");
+impl From<load::Error> for Failure {
+    fn from(error: load::Error) -> Failure {
+        let status = if matches!(error, load::Error::Shard { .. }) { 1 } else { 2 };
+        Failure { status, message: error.to_string(), hint: error.hint() }
     }
-    ExitCode::from(status)
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {

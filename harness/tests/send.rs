@@ -150,3 +150,34 @@ fn content_of_all_kinds_is_taken_by_the_sink() {
     let ledger = sink.stop();
     assert_eq!((&ledger["unique"], &ledger["without_id"]), (&120.into(), &0.into()), "{ledger}");
 }
+
+#[test]
+fn shards_send_the_same_messages_as_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.csv").to_str().unwrap().to_owned();
+    for (name, pace) in [
+        ("closed", &["--messages", "101", "--connections", "7"][..]),
+        ("open", &["--rate", "500/s", "--messages", "301", "--max-lag", "10s", "--csv", &rows]),
+    ] {
+        let sink = Sink::start(folder.path(), name, &[]);
+        let sent = send(&sink.address, &[&["--shards", "3", "--run", "r"], pace].concat());
+        assert_eq!(sent.code(), Some(0), "{}{}", sent.report, sent.stderr());
+        let messages = sent.report["messages"].as_u64().unwrap();
+        assert_eq!((&sent.report["accepted"], &sent.report["failed"]), (&messages.into(), &0.into()));
+        assert_eq!(sent.report["stages"]["dot"]["count"], messages);
+        let ledger = sink.stop();
+        assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&messages.into(), &0.into()), "{ledger}");
+        // Numbers are those of the whole load: none is missing.
+        let ids = ledger["ids"].as_object().unwrap().keys();
+        let mut numbers: Vec<u64> = ids.map(|id| id.split('/').nth(1).unwrap().parse().unwrap()).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(1..=messages));
+    }
+    let rows = std::fs::read_to_string(rows).unwrap();
+    let accepted = rows.lines().skip(1).map(|row| row.split(',').nth(4).unwrap().parse::<u64>().unwrap());
+    assert_eq!(accepted.sum::<u64>(), 301, "{rows}");
+    let few = send("127.0.0.1:9", &["--shards", "3", "--connections", "2"]);
+    assert_eq!(few.code(), Some(2), "{}", few.stderr());
+    let away = send("127.0.0.1:9", &["--shards", "2", "--connections", "2", "--messages", "10"]);
+    assert_eq!((away.code(), away.stderr().lines().count()), (Some(1), 1), "{}", away.stderr());
+}

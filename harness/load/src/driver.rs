@@ -43,13 +43,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
 /// # Errors
 /// [`Error`], before anything is sent.
 pub fn measure(options: &Options, watch: &mut Watch) -> Result<Summary, Error> {
-    let connections = check(options)?;
-    descriptors::allow(connections)
-        .map_err(|limit| Error::Descriptors { connections: options.connections, limit })?;
-    let blame = |(name, problem): (&'static str, String)| Error::option(name, problem);
-    let composer = Composer::new(&options.message, options.seed).map_err(blame)?;
-    let address = options.target.ip().map_or("localhost".to_owned(), |ip| ip.to_string());
-    let connector = Connector::new(&options.session.tls, &address).map_err(blame)?;
+    let Prepared { connections, composer, connector } = prepare(options)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -66,8 +60,34 @@ pub fn measure(options: &Options, watch: &mut Watch) -> Result<Summary, Error> {
     })
 }
 
+/// Whether a load could be sent.
+///
+/// # Errors
+/// [`Error`]: what [`measure`] would say.
+pub fn check(options: &Options) -> Result<(), Error> {
+    prepare(options).map(|_| ())
+}
+
+struct Prepared {
+    /// Those that can be of use.
+    connections: u64,
+    composer: Composer,
+    connector: Option<Connector>,
+}
+
+fn prepare(options: &Options) -> Result<Prepared, Error> {
+    let connections = useful_connections(options)?;
+    descriptors::allow(connections)
+        .map_err(|limit| Error::Descriptors { connections: options.connections, limit })?;
+    let blame = |(name, problem): (&'static str, String)| Error::option(name, problem);
+    let composer = Composer::new(&options.message, options.seed).map_err(blame)?;
+    let address = options.target.ip().map_or("localhost".to_owned(), |ip| ip.to_string());
+    let connector = Connector::new(&options.session.tls, &address).map_err(blame)?;
+    Ok(Prepared { connections, composer, connector })
+}
+
 /// Refuses what can't be; gives the number of connections that can be of use.
-fn check(options: &Options) -> Result<u64, Error> {
+fn useful_connections(options: &Options) -> Result<u64, Error> {
     if !options.target.is_local() {
         return Err(Error::NotLoopback(options.target.clone()));
     }
@@ -92,7 +112,7 @@ fn check(options: &Options) -> Result<u64, Error> {
     Ok(schedule.messages_of_shard().unwrap_or(u64::MAX).min(options.connections.into()))
 }
 
-/// The state of a run that begins now.
+/// The state of a run.
 fn shared(
     options: &Options,
     composer: Composer,
@@ -106,6 +126,8 @@ fn shared(
         Model::Closed { think } => think.clone(),
         Model::Open { .. } => None,
     };
+    let clock = Clock::start();
+    let start = options.start_ns.map_or_else(Instant::now, |ns| clock.instant(ns));
     Ok(Run {
         composer,
         client: Arc::new(options.session.client(options.target.is_local())),
@@ -120,9 +142,9 @@ fn shared(
             options.session.sources,
             reconnections.max(options.connections.into()),
         ),
-        schedule: RefCell::new(Schedule::new(&options.plan, Instant::now())),
+        schedule: RefCell::new(Schedule::new(&options.plan, start)),
         statistics: RefCell::new(statistics),
-        clock: RefCell::new(Clock::start()),
+        clock: RefCell::new(clock),
         scratch: RefCell::new(Scratch::default()),
         timer: Timer::new()?,
         idle: Idle::default(),
@@ -153,7 +175,8 @@ async fn drive(run: &Rc<Run>, connections: u64, watch: &mut Watch) -> io::Result
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     let mut parts = Parts::start(run, watch.every());
     let mut running = JoinSet::new();
-    let open = run.schedule.borrow().is_open();
+    let (open, start) = (run.schedule.borrow().is_open(), run.schedule.borrow().start());
+    sleep_until(start.into()).await;
     let mut dispatching = open;
     if !open {
         for _ in 0..connections {

@@ -8,6 +8,7 @@
 //! | [`message`] | what is sent, and to whom |
 //! | [`schedule`] | which message is next, and from when its latency counts |
 //! | [`options`], [`driver`] | a whole run, from options to report |
+//! | [`shards`] | one load from several processes |
 //! | `dispatch` | gives each message of the open loop to a connection when it is due |
 //! | [`session`] | one connection after another, its bytes, its timer, its address |
 //! | [`statistics`], [`report`] | what happened, counted and told |
@@ -28,9 +29,10 @@ pub mod report;
 mod run;
 pub mod schedule;
 pub mod session;
+pub mod shards;
 pub mod statistics;
 mod timer;
 pub mod watch;
 
-pub use driver::{measure, run};
+pub use driver::{check, measure, run};
 pub use options::{Error, Options};

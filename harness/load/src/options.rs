@@ -5,6 +5,7 @@
 use crate::schedule::Plan;
 use crate::session::endpoint::Endpoint;
 use crate::{message, session};
+use std::process::ExitStatus;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -19,6 +20,8 @@ pub struct Options {
     pub connections: u32,
     pub session: session::Options,
     pub message: message::Options,
+    /// When to begin, CLOCK_MONOTONIC; none: at once.
+    pub start_ns: Option<u64>,
     /// All chance follows from it.
     pub seed: u64,
     /// The run is invalid if the generator's own lag is longer in more than a hundredth of the cases.
@@ -34,8 +37,10 @@ pub enum Error {
     Option { name: &'static str, problem: String },
     /// This process may not open as many descriptors.
     Descriptors { connections: u32, limit: u64 },
-    /// The runtime or a signal handler could not be made.
+    /// The runtime, a signal handler or a process could not be made.
     Runtime(io::Error),
+    /// One of the processes that share the load died.
+    Shard { index: u32, status: ExitStatus },
 }
 
 impl Error {
@@ -50,7 +55,7 @@ impl Error {
             Error::Descriptors { .. } => {
                 Some("raise the hard limit (ulimit -Hn) or ask for fewer connections")
             }
-            Error::NotLoopback(_) | Error::Option { .. } | Error::Runtime(_) => None,
+            Error::NotLoopback(_) | Error::Option { .. } | Error::Runtime(_) | Error::Shard { .. } => None,
         }
     }
 }
@@ -71,6 +76,7 @@ impl fmt::Display for Error {
                     "{connections} connections need more than the {limit} descriptors this process may open"
                 )
             }
+            Error::Shard { index, status } => write!(f, "shard {index} of the load ended with {status}"),
             Error::Runtime(error) => write!(f, "starting the load: {error}"),
         }
     }

@@ -31,6 +31,7 @@ pub fn options(target: SocketAddr) -> load::Options {
             from: "from@one.test".to_owned(),
             to: vec!["to@two.test".to_owned()],
         },
+        start_ns: None,
         seed: 1,
         lag_max: Duration::from_secs(10),
     }
