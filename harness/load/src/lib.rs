@@ -8,14 +8,16 @@
 //! | [`message`] | what is sent, and to whom |
 //! | [`schedule`] | which message is next, and from when its latency counts |
 //! | [`options`], [`driver`] | a whole run, from options to report |
+//! | [`capacity`] | the search for the highest rate that holds |
 //! | [`shards`] | one load from several processes |
 //! | `dispatch` | gives each message of the open loop to a connection when it is due |
 //! | [`session`] | one connection after another, its bytes, its timer, its address |
 //! | [`statistics`], [`report`] | what happened, counted and told |
 //! | [`watch`], [`progress`], [`record`] | who is told meanwhile: people, and files |
 //! | [`distribution`] | quantities that differ from message to message |
-//! | `run`, `clock`, `timer`, `descriptors` | what connections share; clocks; waits; room for sockets |
+//! | `run`, `clock`, `timer`, `signals`, `descriptors` | what connections share; clocks; waits; stopping; room for sockets |
 
+pub mod capacity;
 mod clock;
 mod descriptors;
 mod dispatch;
@@ -30,6 +32,7 @@ mod run;
 pub mod schedule;
 pub mod session;
 pub mod shards;
+mod signals;
 pub mod statistics;
 mod timer;
 pub mod watch;

@@ -8,19 +8,15 @@ use crate::clock;
 use crate::options::Error;
 use crate::record::{Output, Outputs, Recorder};
 use crate::schedule::{Plan, Shard};
+use crate::signals::Signals;
 use crate::statistics::summary::{Interval, Summary};
 use crate::watch::Watch;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::unregister;
-use signal_hook::{SigId, flag};
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::spawn;
 use std::time::Duration;
@@ -195,33 +191,6 @@ impl Drop for Team {
         for shard in &mut self.shards {
             let _ = shard.child.kill();
             let _ = shard.child.wait();
-        }
-    }
-}
-
-/// SIGINT and SIGTERM, for as long as it lives.
-struct Signals {
-    came: Arc<AtomicBool>,
-    ids: Vec<SigId>,
-}
-
-impl Signals {
-    fn watch() -> io::Result<Signals> {
-        let came = Arc::new(AtomicBool::new(false));
-        let ids = [SIGINT, SIGTERM].map(|signal| flag::register(signal, Arc::clone(&came)));
-        Ok(Signals { came, ids: ids.into_iter().collect::<io::Result<_>>()? })
-    }
-
-    /// Whether one came since the last call.
-    fn take(&self) -> bool {
-        self.came.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        for id in self.ids.drain(..) {
-            unregister(id);
         }
     }
 }
