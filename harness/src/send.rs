@@ -2,6 +2,7 @@
 //!
 //! Only the command line: the load itself is the crate `load`.
 
+mod capacity;
 mod content;
 mod output;
 mod pace;
@@ -17,13 +18,14 @@ use load::statistics::summary::Summary;
 use load::watch::Watch;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The server, as 127.0.0.1:2525, [::1]:2525, localhost:2525 or unix:/run/lmtp; on this host only
+    /// The server, as 127.0.0.1:2525, [::1]:2525, localhost:2525 or unix:/run/lmtp
     #[arg(value_name = "ADDR:PORT|unix:PATH")]
     target: Endpoint,
     /// Connections kept busy at a time [default: 1]; in the open loop the most that are opened [default: 100]
@@ -51,6 +53,17 @@ pub struct Args {
     /// started. Without it, any message that is not accepted fails the run.
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<Condition>,
+    /// Load another host than this one: give its address once more
+    #[arg(long, value_name = "HOST")]
+    i_own_this_host: Option<IpAddr>,
+    /// Refuse higher rates as mistakes
+    #[arg(long, value_name = "N/s", default_value = "20000/s", value_parser = load::schedule::stages::parse_rate)]
+    max_rate: f64,
+    /// Only print one whole dialogue, annotated
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    capacity: capacity::Args,
     /// Send from so many processes, which share schedule and connections
     #[arg(long, value_name = "N", default_value_t = 1)]
     shards: u32,
@@ -79,11 +92,13 @@ fn send(args: Args) -> Result<ExitCode, Failure> {
     let session = args.session.options().map_err(Failure::usage)?;
     let plan = args.pace.plan(args.seed);
     let connections = match plan.model {
-        Model::Closed { .. } => 1,
-        Model::Open { .. } => CONNECTIONS_OPEN,
+        Model::Closed { .. } if !args.capacity.is_asked() => 1,
+        Model::Closed { .. } | Model::Open { .. } => CONNECTIONS_OPEN,
     };
     let options = load::Options {
         target: args.target,
+        own_host: args.i_own_this_host.map(|ip| ip.to_canonical()),
+        rate_max: args.max_rate,
         connections: args.connections.unwrap_or(connections),
         session,
         message: args.content.options(),
@@ -96,6 +111,13 @@ fn send(args: Args) -> Result<ExitCode, Failure> {
         shard::run(options, assignment).map_err(Failure::usage)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if args.dry_run {
+        print(&load::rehearse(&options)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(climb) = args.capacity.climb(&args.pace, &options) {
+        return capacity::run(&climb, options, args.shards, &args.output);
+    }
     let mut files = args.output.open().map_err(Failure::usage)?;
     let mut watch = files.watch(args.output.progress(&options.plan));
     let summary = measure(&options, args.shards, &mut watch)?;
@@ -106,19 +128,18 @@ fn send(args: Args) -> Result<ExitCode, Failure> {
     conclude(&report)
 }
 
-fn measure(options: &load::Options, shards: u32, watch: &mut Watch) -> Result<Summary, Failure> {
+fn measure(options: &load::Options, shards: u32, watch: &mut Watch) -> Result<Summary, load::Error> {
     if shards == 1 {
-        return Ok(load::measure(options, watch)?);
+        return load::measure(options, watch);
     }
     load::check(options)?;
-    Ok(load::shards::measure(
-        &options.plan,
-        options.connections,
-        &options.message.run,
-        shards,
-        shard::command,
-        watch,
-    )?)
+    let (plan, run) = (&options.plan, &options.message.run);
+    load::shards::measure(plan, options.connections, run, shards, shard::command, watch)
+}
+
+fn print(text: &str) {
+    // A reader that went away is no failure; the exit status still tells.
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 fn conclude(report: &Report) -> Result<ExitCode, Failure> {

@@ -181,3 +181,57 @@ fn shards_send_the_same_messages_as_one_process() {
     let away = send("127.0.0.1:9", &["--shards", "2", "--connections", "2", "--messages", "10"]);
     assert_eq!((away.code(), away.stderr().lines().count()), (Some(1), 1), "{}", away.stderr());
 }
+
+#[test]
+fn the_capacity_of_a_server_is_found_as_its_delay_says() {
+    let folder = tempfile::tempdir().unwrap();
+    // Four connections, 20 ms for each message: 200 a second and no more.
+    let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=20ms"]);
+    let sent = send(
+        &sink.address,
+        &[
+            "--connections",
+            "4",
+            "--find-capacity",
+            "p99 < 500ms, errors < 1%",
+            "--capacity-from",
+            "100/s",
+            "--capacity-hold",
+            "200ms",
+            "--capacity-settle",
+            "0",
+            "--max-rate",
+            "400/s",
+        ],
+    );
+    assert_eq!(sent.code(), Some(0), "{}{}", sent.report, sent.stderr());
+    let capacity = sent.report["capacity_msg_per_s"].as_f64().unwrap();
+    // Short steps find a little more than is held for long: what waits has no time to grow old.
+    assert!((90.0..400.0).contains(&capacity), "{}", sent.report);
+    let steps = sent.report["steps"].as_array().unwrap();
+    assert!(steps.len() >= 4 && steps.iter().any(|step| step["verdict"] == "holds"), "{}", sent.report);
+    let confirmed = steps.iter().rev().take(3).all(|step| step["rate_msg_per_s"] == capacity);
+    assert!(confirmed, "{}", sent.report);
+}
+
+#[test]
+fn a_dry_run_says_everything_and_sends_nothing() {
+    let output = mailrig()
+        .args(["send", "127.0.0.1:9", "--dry-run", "--rate", "10/s", "--messages", "3"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    for line in ["C: EHLO", "C: MAIL FROM", "C: X-Mailrig-Id: ", "C: QUIT", "S: 221"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+    for (arguments, words) in [
+        (&["192.0.2.1:25"][..], "--i-own-this-host"),
+        (&["192.0.2.1:25", "--i-own-this-host", "192.0.2.2"], "--i-own-this-host"),
+        (&["127.0.0.1:9", "--rate", "30000/s", "--messages", "1"], "--max-rate"),
+    ] {
+        let output = mailrig().arg("send").args(arguments).args(["--quiet"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{arguments:?}");
+    }
+}

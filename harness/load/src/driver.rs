@@ -88,8 +88,8 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
 
 /// Refuses what can't be; gives the number of connections that can be of use.
 fn useful_connections(options: &Options) -> Result<u64, Error> {
-    if !options.target.is_local() {
-        return Err(Error::NotLoopback(options.target.clone()));
+    if !options.target.is_local() && options.target.ip() != options.own_host {
+        return Err(Error::NotOurs(options.target.clone()));
     }
     if options.connections == 0 {
         return Err(Error::option("--connections", "must be at least 1"));
@@ -101,12 +101,13 @@ fn useful_connections(options: &Options) -> Result<u64, Error> {
     if stop.at == Some(Duration::ZERO) {
         return Err(Error::option("--duration", "must be longer than 0"));
     }
-    if let Model::Open { course, .. } = &options.plan.model
-        && stop.after.is_none()
-        && stop.at.is_none_or(|at| at > settings::duration::LONGEST)
-        && course.length() >= settings::duration::LONGEST
-    {
-        return Err(Error::option("--rate", "needs an end: give --messages or --duration"));
+    if let Model::Open { course, .. } = &options.plan.model {
+        if stop.after.or(stop.at.map(|_| 0)).is_none() && options.plan.model.length().is_none() {
+            return Err(Error::option("--rate", "needs an end: give --messages or --duration"));
+        }
+        if course.highest() > options.rate_max {
+            return Err(Error::RateMax { rate: course.highest(), rate_max: options.rate_max });
+        }
     }
     let schedule = Schedule::new(&options.plan, Instant::now());
     Ok(schedule.messages_of_shard().unwrap_or(u64::MAX).min(options.connections.into()))

@@ -8,6 +8,7 @@
 //! | [`message`] | what is sent, and to whom |
 //! | [`schedule`] | which message is next, and from when its latency counts |
 //! | [`options`], [`driver`] | a whole run, from options to report |
+//! | `rehearsal` | what a run would say |
 //! | [`capacity`] | the search for the highest rate that holds |
 //! | [`shards`] | one load from several processes |
 //! | `dispatch` | gives each message of the open loop to a connection when it is due |
@@ -27,6 +28,7 @@ pub mod message;
 pub mod options;
 pub mod progress;
 pub mod record;
+mod rehearsal;
 pub mod report;
 mod run;
 pub mod schedule;
@@ -39,3 +41,4 @@ pub mod watch;
 
 pub use driver::{check, measure, run};
 pub use options::{Error, Options};
+pub use rehearsal::rehearse;

@@ -5,6 +5,7 @@
 use crate::schedule::Plan;
 use crate::session::endpoint::Endpoint;
 use crate::{message, session};
+use std::net::IpAddr;
 use std::process::ExitStatus;
 use std::time::Duration;
 use std::{fmt, io};
@@ -12,8 +13,12 @@ use std::{fmt, io};
 /// What to send where, when and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server, on this host.
+    /// The server: on this host, or on `own_host`.
     pub target: Endpoint,
+    /// Another host that its owner wants to be loaded.
+    pub own_host: Option<IpAddr>,
+    /// Messages a second beyond which a rate is taken for a mistake.
+    pub rate_max: f64,
     /// When messages start, and how many.
     pub plan: Plan,
     /// Connections at a time: in the closed loop so many, in the open loop at most so many.
@@ -28,11 +33,16 @@ pub struct Options {
     pub lag_max: Duration,
 }
 
+/// Beyond what mail servers take, and within what a typing error asks for.
+pub const RATE_MAX: f64 = 20_000.0;
+
 /// Why a run could not start.
 #[derive(Debug)]
 pub enum Error {
-    /// The target is another host.
-    NotLoopback(Endpoint),
+    /// The target is another host, and nobody said that it is ours.
+    NotOurs(Endpoint),
+    /// More messages a second than allowed.
+    RateMax { rate: f64, rate_max: f64 },
     /// An option has a value that can't be.
     Option { name: &'static str, problem: String },
     /// This process may not open as many descriptors.
@@ -55,7 +65,9 @@ impl Error {
             Error::Descriptors { .. } => {
                 Some("raise the hard limit (ulimit -Hn) or ask for fewer connections")
             }
-            Error::NotLoopback(_) | Error::Option { .. } | Error::Runtime(_) | Error::Shard { .. } => None,
+            Error::NotOurs(_) => Some("if it is yours to load, say so: --i-own-this-host and its address"),
+            Error::RateMax { .. } => Some("raise it on purpose: --max-rate"),
+            Error::Option { .. } | Error::Runtime(_) | Error::Shard { .. } => None,
         }
     }
 }
@@ -63,11 +75,14 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotLoopback(target) => {
+            Error::NotOurs(target) => {
                 write!(
                     f,
-                    "refusing to load {target}: only loopback addresses (127.0.0.0/8, ::1) and UNIX sockets are allowed"
+                    "refusing to load {target}: it is another host (127.0.0.0/8, ::1 and UNIX sockets are not)"
                 )
+            }
+            Error::RateMax { rate, rate_max } => {
+                write!(f, "{rate}/s is more than the {rate_max}/s that are allowed")
             }
             Error::Option { name, problem } => write!(f, "{name}: {problem}"),
             Error::Descriptors { connections, limit } => {

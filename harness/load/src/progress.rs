@@ -1,6 +1,6 @@
 //! What is seen of a run while it lasts.
 
-use crate::schedule::{Model, Plan};
+use crate::schedule::Plan;
 use crate::statistics::errors::Errors;
 use crate::statistics::histograms::Series;
 use crate::statistics::outcome::Ending;
@@ -39,13 +39,11 @@ enum Extent {
 impl Progress {
     /// Shows a run of this plan.
     pub fn new(display: Display, plan: &Plan) -> Progress {
-        let course = match &plan.model {
-            Model::Closed { .. } => None,
-            Model::Open { course, .. } => Some(course.length()),
-        };
         let extent = match plan.stop.after {
             Some(messages) => Extent::Messages(messages),
-            None => Extent::Time([plan.stop.at, course].into_iter().flatten().min().unwrap_or_default()),
+            None => Extent::Time(
+                [plan.stop.at, plan.model.length()].into_iter().flatten().min().unwrap_or_default(),
+            ),
         };
         let (length, template) = match extent {
             Extent::Messages(messages) => (messages, MESSAGES_BAR),

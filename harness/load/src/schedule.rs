@@ -38,6 +38,18 @@ pub enum Model {
     Open { course: Course, spacing: Spacing },
 }
 
+impl Model {
+    /// How long messages come due; none where it is connections that decide, or no end is in sight.
+    pub fn length(&self) -> Option<Duration> {
+        match self {
+            Model::Closed { .. } => None,
+            Model::Open { course, .. } => {
+                Some(course.length()).filter(|&length| length < settings::duration::LONGEST)
+            }
+        }
+    }
+}
+
 /// When no more messages are started: whichever comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
@@ -125,11 +137,7 @@ impl Schedule {
             Model::Closed { .. } => None,
             Model::Open { course, spacing } => Some(Arrivals::new(course.clone(), *spacing, plan.shard)),
         };
-        let course_length = match &plan.model {
-            Model::Closed { .. } => None,
-            Model::Open { course, .. } => Some(course.length()),
-        };
-        let length = [plan.stop.at, course_length].into_iter().flatten().min();
+        let length = [plan.stop.at, plan.model.length()].into_iter().flatten().min();
         let mut schedule = Schedule {
             start,
             end: length.map(|length| start + length),

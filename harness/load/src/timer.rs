@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_end_in_order_and_far_finer_than_a_millisecond() {
+    fn waits_end_when_they_should_and_far_finer_than_a_millisecond() {
         let earliest = on_a_runtime(async |timer| {
             let mut earliest = Duration::MAX;
             for _ in 0..20 {
@@ -159,7 +159,7 @@ mod tests {
                     Instant::now()
                 };
                 let (late, early) = tokio::join!(late, early);
-                assert!(early >= first && late >= second && early <= late);
+                assert!(early >= first && late >= second);
                 earliest = earliest.min(early - first);
             }
             earliest

@@ -178,8 +178,14 @@ fn a_stalled_server_is_left_after_the_time_limit() {
 fn what_can_not_be_is_refused_before_anything_is_sent() {
     let target = "127.0.0.1:9".parse().expect("an address");
     for elsewhere in ["192.0.2.1:25", "0.0.0.0:25", "[2001:db8::1]:25", "[::ffff:192.0.2.1]:25"] {
-        let refused = load::run(&load(elsewhere.parse().expect("an address"), 1, 1));
-        assert!(matches!(refused, Err(Error::NotLoopback(_))), "{elsewhere}: {refused:?}");
+        let mut options = load(elsewhere.parse().expect("an address"), 1, 1);
+        for own_host in [None, Some("192.0.2.9".parse().expect("an address"))] {
+            options.own_host = own_host;
+            let refused = load::run(&options);
+            assert!(matches!(refused, Err(Error::NotOurs(_))), "{elsewhere}: {refused:?}");
+        }
+        options.own_host = options.target.ip();
+        assert!(load::check(&options).is_ok(), "whoever says that it is theirs may");
     }
     let good = load(target, 1, 1);
     let message = |change: fn(&mut load::message::Options)| {

@@ -6,6 +6,7 @@ use load::report::{Report, plot};
 use load::schedule::Plan;
 use load::statistics::summary::Summary;
 use load::watch::Watch;
+use serde::Serialize;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -66,6 +67,10 @@ impl Args {
         })
     }
 
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// How a run of this plan is shown while it lasts.
     pub fn progress(&self, plan: &Plan) -> Option<Progress> {
         match (self.quiet, io::stderr().is_terminal()) {
@@ -87,30 +92,39 @@ impl Files {
     ///
     /// # Errors
     /// The file that could not be written, and why.
-    pub fn finish(self, summary: &Summary, report: &Report) -> Result<(), String> {
-        if self.table {
-            // A reader that went away takes nothing from the results; the exit status still tells.
-            let _ = io::stdout().write_all(report.table().as_bytes());
-        }
-        let fail = |path: &Path, error: io::Error| format!("writing {}: {error}", path.display());
-        if let Some((path, mut file)) = self.plot {
+    pub fn finish(mut self, summary: &Summary, report: &Report) -> Result<(), String> {
+        self.table(&report.table());
+        if let Some((path, mut file)) = self.plot.take() {
             let title = format!("{} messages accepted, {} loop", report.accepted, report.model);
             let svg = plot::svg(&summary.figures.histograms, &title);
-            file.write_all(svg.as_bytes()).map_err(|error| fail(&path, error))?;
+            file.write_all(svg.as_bytes()).map_err(|error| fail(&path, &error))?;
         }
-        if let Some((path, file)) = self.json {
-            write_json(report, file).map_err(|error| fail(&path, error))?;
-        }
-        Ok(())
+        self.json(report)
     }
+
+    /// Prints a table, if one is wanted.
+    pub fn table(&self, table: &str) {
+        if self.table {
+            super::print(table);
+        }
+    }
+
+    /// Writes results as JSON, if they are wanted so.
+    ///
+    /// # Errors
+    /// The file that could not be written, and why.
+    pub fn json(&mut self, results: &impl Serialize) -> Result<(), String> {
+        let Some((path, file)) = &mut self.json else { return Ok(()) };
+        let mut text = serde_json::to_vec_pretty(results).map_err(|error| error.to_string())?;
+        text.push(b'\n');
+        file.write_all(&text).map_err(|error| fail(path, &error))
+    }
+}
+
+fn fail(path: &Path, error: &io::Error) -> String {
+    format!("writing {}: {error}", path.display())
 }
 
 fn create(path: &Path) -> Result<File, String> {
     File::create(path).map_err(|error| format!("creating {}: {error}", path.display()))
-}
-
-fn write_json(report: &Report, mut file: Box<dyn Write>) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(report)?;
-    text.push(b'\n');
-    file.write_all(&text)
 }

@@ -43,11 +43,15 @@ enum Arrivals {
 }
 
 impl Args {
-    pub fn plan(&self, seed: u64) -> Plan {
-        let spacing = match self.arrivals {
+    pub fn spacing(&self, seed: u64) -> Spacing {
+        match self.arrivals {
             Arrivals::Even => Spacing::Even,
             Arrivals::Poisson => Spacing::Poisson { seed },
-        };
+        }
+    }
+
+    pub fn plan(&self, seed: u64) -> Plan {
+        let spacing = self.spacing(seed);
         let course = self.stages.clone().or_else(|| self.rate.map(Course::constant));
         let open_end = self.rate.is_none() && self.stages.is_none() && self.duration.is_none();
         Plan {

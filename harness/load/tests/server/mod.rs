@@ -17,6 +17,8 @@ use std::time::Duration;
 pub fn options(target: SocketAddr) -> load::Options {
     load::Options {
         target: Endpoint::Tcp(target),
+        own_host: None,
+        rate_max: load::options::RATE_MAX,
         plan: messages(1),
         connections: 1,
         session: load::session::Options {
