@@ -193,7 +193,7 @@ fn the_capacity_of_a_server_is_found_as_its_delay_says() {
             "--connections",
             "4",
             "--find-capacity",
-            "p99 < 500ms, errors < 1%",
+            "p99 < 100ms, errors < 1%",
             "--capacity-from",
             "100/s",
             "--capacity-hold",
