@@ -161,6 +161,11 @@ impl Session {
         self.state == State::Closed
     }
 
+    /// LMTP: the end of the content has been answered for some of the accepted recipients, and not yet for all.
+    pub fn is_answering_each(&self) -> bool {
+        self.state == State::EachRecipient
+    }
+
     /// STARTTLS was accepted: flush, do the handshake, then call [`Session::tls_established`]. Until then nothing is
     /// taken. Input that is left over at this moment was sent in the clear, perhaps by somebody in between, and must
     /// never be heard later as if it had come under TLS: close the connection (RFC 3207 §4.2).
