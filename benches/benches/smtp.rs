@@ -113,6 +113,7 @@ impl Pair {
                 recipients: vec![ForwardPath::parse("recipient@server.example").expect("a good address")],
                 size_bytes: Some(4096),
                 eight_bit: false,
+                smtp_utf8: false,
             },
             now,
         }
@@ -156,7 +157,9 @@ impl Pair {
                         };
                         delivered += outcome.recipients.iter().filter(is_delivered).count();
                     }
-                    Some(client::Event::Reply { .. } | client::Event::Closed(_)) => {}
+                    Some(
+                        client::Event::Reply { .. } | client::Event::StartTls | client::Event::Closed(_),
+                    ) => {}
                 }
             }
             self.to_client.drain(..at);

@@ -154,6 +154,7 @@ impl<'a> Connection<'a> {
                 Some(Event::Reply { stage, code, elapsed }) => {
                     self.run.statistics.borrow_mut().reply(stage, code, elapsed)
                 }
+                Some(Event::StartTls) => self.session.tls_failed("there is no TLS here", now),
                 Some(Event::SendBody) => self.start_body(now, output),
                 Some(Event::Done(outcome)) => break Some(Signal::Done(outcome)),
                 Some(Event::Closed(cause)) => break Some(Signal::Closed(cause)),

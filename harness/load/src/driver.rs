@@ -147,12 +147,13 @@ fn shared(options: &Options) -> Result<Run, Error> {
             recipients,
             size_bytes: Some(template.size_bytes()),
             eight_bit: false,
+            smtp_utf8: false,
         },
         template,
         client: Arc::new(smtp::client::Options {
-            hello: HELLO.to_owned(),
             pipelining: options.pipelining,
             timeouts: options.timeout.map_or_else(Timeouts::default, timeouts),
+            ..smtp::client::Options::new(HELLO)
         }),
         connect_timeout: options.timeout.unwrap_or(CONNECT_TIMEOUT),
         messages_per_connection: per_connection,
@@ -170,6 +171,8 @@ fn timeouts(all: Duration) -> Timeouts {
     Timeouts {
         greeting: all,
         hello: all,
+        start_tls: all,
+        auth: all,
         mail: all,
         rcpt: all,
         data_init: all,

@@ -138,7 +138,9 @@ fn describe(cause: &Cause) -> (Stage, Option<ReplyCode>, String) {
             // The code has a column of its own.
             (*stage, Some(reply.code), line.split_once(' ').map_or("", |(_code, text)| text).to_owned())
         }
-        Cause::Abandoned { stage, reason } => (*stage, None, reason.clone()),
+        Cause::Unusable { stage, reason } | Cause::Abandoned { stage, reason } => {
+            (*stage, None, reason.clone())
+        }
     }
 }
 

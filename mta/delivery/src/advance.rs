@@ -35,6 +35,7 @@ pub fn advance(
             None => return (taken, Step::NeedInput),
             Some(Event::Reply { stage: Stage::Ehlo, .. }) => on_ready(),
             Some(Event::Reply { .. }) => {}
+            Some(Event::StartTls) => session.tls_failed("this agent has no TLS", now),
             Some(Event::SendBody) => return (taken, Step::SendBody),
             Some(Event::Done(outcome)) => return (taken, Step::Done(outcome)),
             Some(Event::Closed(_)) => return (taken, Step::Closed),

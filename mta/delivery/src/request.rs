@@ -91,6 +91,7 @@ impl DeliveryRequest {
             recipients: self.recipients.clone(),
             size_bytes: Some(self.size_bytes()),
             eight_bit: self.eight_bit,
+            smtp_utf8: false,
         }
     }
 

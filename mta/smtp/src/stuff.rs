@@ -212,7 +212,7 @@ impl Newlines {
 
 /// Whether a CR is not followed by LF, or an LF not preceded by CR. `after_cr` is the byte before; a CR at the
 /// very end is left open.
-fn has_bare_newline(bytes: &[u8], after_cr: bool) -> bool {
+pub(crate) fn has_bare_newline(bytes: &[u8], after_cr: bool) -> bool {
     let Some(&first) = bytes.first() else { return false };
     let seam = after_cr != (first == b'\n');
     seam | any_pair(bytes, |left, right| (left == b'\r') ^ (right == b'\n'))

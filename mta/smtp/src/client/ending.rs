@@ -1,8 +1,8 @@
 //! How transactions and sessions end: the one place where a transaction is forgotten, and where a session closes.
 
-use super::session::{Session, State};
+use super::session::{QUIT, Session, State};
 use super::{Cause, HopStatus, Outcome, RecipientStatus};
-use crate::reply::ParsedReply;
+use crate::reply::{ParsedReply, one_line};
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};
 use std::time::Instant;
@@ -26,10 +26,14 @@ impl Session {
             State::Closed => return,
             State::Quit { .. } => Cause::Quit,
             State::Dot => Cause::LostAfterFinalDot,
-            State::Greeting | State::Hello { .. } | State::Idle | State::Envelope => {
+            State::Greeting
+            | State::Hello { .. }
+            | State::StartTls
+            | State::Handshake { .. }
+            | State::Auth { .. } => Cause::PeerClosed { stage },
+            State::Idle | State::Envelope | State::Body { .. } | State::LoneDot => {
                 Cause::PeerClosed { stage }
             }
-            State::Body { .. } | State::LoneDot => Cause::PeerClosed { stage },
         };
         let text = match self.state {
             State::Dot => format!("connection lost after the final dot, perhaps delivered: {reason}"),
@@ -81,25 +85,24 @@ impl Session {
         self.fail(&status, HopStatus::Throttle, Cause::Refused { stage, reply: reply.into_reply() });
     }
 
-    /// A reply before the body was complete. The body cannot be ended without sending it, so neither can the
-    /// session go on.
-    pub(super) fn take_early(&mut self, reply: ParsedReply<'_>) {
-        match reply.code.severity() {
-            Severity::Completion | Severity::Intermediate => self.break_off("reply before the final dot"),
-            Severity::Transient | Severity::Permanent => {
-                let status = RecipientStatus::from_reply(Stage::Body, &reply);
-                let cause = Cause::Refused { stage: Stage::Body, reply: reply.into_reply() };
-                self.fail(&status, HopStatus::Up, cause);
-            }
-        }
+    /// The server refused with a reply what we require of it. That is between it and us: nobody is bounced for it,
+    /// whatever the reply says.
+    pub(super) fn refused_to_us(&mut self, stage: Stage, reply: ParsedReply<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(QUIT);
+        let status = RecipientStatus::ours(stage, SECURITY, &reply.text);
+        let status = RecipientStatus { code: Some(reply.code), ..status };
+        self.fail(&status, HopStatus::Throttle, Cause::Refused { stage, reply: reply.into_reply() });
+    }
+
+    /// The server does not have what we require of it.
+    pub(super) fn unusable(&mut self, stage: Stage, enhanced: EnhancedStatus, reason: &str) {
+        let status = RecipientStatus::ours(stage, enhanced, reason);
+        self.fail(&status, HopStatus::Throttle, Cause::Unusable { stage, reason: one_line(reason) });
     }
 
     /// Ends the transaction under way and leaves the session idle. `rest` is for recipients without a status of
     /// their own.
     pub(super) fn finish(&mut self, rest: Option<RecipientStatus>) {
-        if self.state == State::Dot || self.state == State::LoneDot {
-            self.needs_reset = false; // RFC 5321 §4.1.1.4: the end of data cleared everything
-        }
         // Without `rest` each has one; should that ever be wrong, mail is tried again rather than lost.
         let rest = rest.unwrap_or_else(|| RecipientStatus::ours(self.stage(), OUR_SYSTEM, "no status"));
         self.end_transaction(&rest, HopStatus::Up);
@@ -108,7 +111,7 @@ impl Session {
     }
 
     /// Ends the transaction, if there is one, and the session.
-    fn fail(&mut self, rest: &RecipientStatus, hop: HopStatus, cause: Cause) {
+    pub(super) fn fail(&mut self, rest: &RecipientStatus, hop: HopStatus, cause: Cause) {
         self.end_transaction(rest, hop);
         self.close(cause);
     }
@@ -138,5 +141,7 @@ impl Session {
 const BAD_CONNECTION: EnhancedStatus = EnhancedStatus::new(4, 4, 2);
 /// RFC 3463 §3.6, X.5.0: other or undefined protocol status.
 const PROTOCOL: EnhancedStatus = EnhancedStatus::new(4, 5, 0);
+/// RFC 3463 §3.8, X.7.0: other or undefined security status.
+const SECURITY: EnhancedStatus = EnhancedStatus::new(4, 7, 0);
 /// RFC 3463 §3.4, X.3.0: other or undefined mail system status.
-const OUR_SYSTEM: EnhancedStatus = EnhancedStatus::new(4, 3, 0);
+pub(super) const OUR_SYSTEM: EnhancedStatus = EnhancedStatus::new(4, 3, 0);

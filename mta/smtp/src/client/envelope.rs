@@ -1,22 +1,28 @@
-//! RSET, MAIL, RCPT and DATA: what is written together, and whom each reply decides about.
+//! RSET, MAIL, RCPT and DATA (or BDAT in its place): what is written together, and whom each reply decides about.
 //!
 //! The commands of a transaction have numbers: RSET 0, MAIL 1, RCPT 2 and up, DATA last. They are written in groups,
 //! and the next group when the last one is answered: without PIPELINING a group is one command. All of this holds
 //! for both, so there is one path through the replies.
 
 use super::ending::decision;
+use super::framing::{Count, Framing};
+use super::options::Protocol;
 use super::session::{Session, State};
 use super::{Extensions, RecipientStatus, Transaction};
 use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};
+use crate::stuff::DotStuffer;
 use std::io::Write;
+use std::iter;
 use std::time::Instant;
 
 /// A transaction, and how far it has come.
 #[derive(Debug)]
 pub(super) struct Envelope {
     transaction: Transaction,
+    /// Recipients that the server is asked for, from the first: all, or as many as it takes at a time.
+    asked: u32,
     /// Number of the command to be written next.
     written: u32,
     /// Number of the command whose reply comes next.
@@ -26,6 +32,10 @@ pub(super) struct Envelope {
     /// Refused recipients by their place, ascending.
     refused_recipients: Vec<(u32, RecipientStatus)>,
     accepted: u32,
+    /// The message goes by BDAT, and there is no DATA.
+    by_chunk: bool,
+    /// Of the accepted ones, from the first: those that the server has decided about one by one after the message.
+    decided: Vec<RecipientStatus>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +48,21 @@ enum Step {
 }
 
 impl Envelope {
-    pub fn new(transaction: Transaction) -> Envelope {
+    pub fn new(mut transaction: Transaction) -> Envelope {
+        let Transaction { reverse_path, recipients, .. } = &transaction;
+        let beyond_ascii = !reverse_path.as_str().is_ascii()
+            || recipients.iter().any(|recipient| !recipient.as_str().is_ascii());
+        transaction.smtp_utf8 |= beyond_ascii;
         Envelope {
+            asked: transaction.recipients.len() as u32,
             transaction,
             written: MAIL,
             answered: MAIL,
             refused: None,
             refused_recipients: Vec::new(),
             accepted: 0,
+            by_chunk: false,
+            decided: Vec::new(),
         }
     }
 
@@ -59,16 +76,24 @@ impl Envelope {
         }
     }
 
-    /// One status for each recipient: its own refusal, else that of the whole transaction, else `rest`.
+    /// The next of the accepted recipients has its status; returns whether one is left.
+    pub fn decide_next(&mut self, status: RecipientStatus) -> bool {
+        self.decided.push(status);
+        self.decided.len() < self.accepted as usize
+    }
+
+    /// One status for each recipient: its own, else that of the whole transaction, else `rest`. Who was not asked for
+    /// is for another transaction, whatever became of this one.
     pub fn statuses(self, rest: &RecipientStatus) -> Vec<RecipientStatus> {
         let rest = self.refused.as_ref().unwrap_or(rest);
         let mut refused = self.refused_recipients.into_iter().peekable();
-        (0..self.transaction.recipients.len() as u32)
-            .map(|place| match refused.next_if(|(at, _)| *at == place) {
-                Some((_, status)) => status,
-                None => rest.clone(),
-            })
-            .collect()
+        let mut decided = self.decided.into_iter();
+        let asked = (0..self.asked).map(|place| match refused.next_if(|(at, _)| *at == place) {
+            Some((_, status)) => status,
+            None => decided.next().unwrap_or_else(|| rest.clone()),
+        });
+        let not_asked = self.transaction.recipients.len() - self.asked as usize;
+        asked.chain(iter::repeat_with(over_the_limit).take(not_asked)).collect()
     }
 
     fn step(&self, number: u32) -> Step {
@@ -82,7 +107,7 @@ impl Envelope {
 
     /// Number of DATA.
     fn data(&self) -> u32 {
-        MAIL + 1 + self.transaction.recipients.len() as u32
+        MAIL + 1 + self.asked
     }
 
     /// Whether the next command still makes sense.
@@ -92,9 +117,17 @@ impl Envelope {
                 Step::Rset | Step::Mail | Step::Rcpt(_) => true,
                 // Unknown yet while replies to RCPT are awaited: RFC 2920 §3.1 lets DATA end the group.
                 Step::Data => {
-                    self.written == self.data() && (self.accepted > 0 || self.answered < self.written)
+                    !self.by_chunk
+                        && self.written == self.data()
+                        && (self.accepted > 0 || self.answered < self.written)
                 }
             }
+    }
+
+    /// All is answered: the size of the chunk to be sent, if there is one and somebody to send it to. It waits until
+    /// that is known: a message for nobody would have to be sent to its end.
+    fn chunk_due(&self) -> Option<u64> {
+        self.transaction.size_bytes.filter(|_| self.by_chunk && self.accepted > 0)
     }
 
     fn write(&mut self, extensions: &Extensions, out: &mut Vec<u8>) {
@@ -122,6 +155,9 @@ impl Envelope {
         if self.transaction.eight_bit && extensions.eight_bit_mime {
             out.extend_from_slice(b" BODY=8BITMIME"); // RFC 6152 §3
         }
+        if self.transaction.smtp_utf8 && extensions.smtp_utf8 {
+            out.extend_from_slice(b" SMTPUTF8"); // RFC 6531 §3.4
+        }
         out.extend_from_slice(b"\r\n");
     }
 
@@ -138,6 +174,10 @@ impl Envelope {
         if self.transaction.eight_bit && !extensions.eight_bit_mime {
             return Some((NO_CONVERSION, "message is 8-bit and the server does not take that"));
         }
+        // RFC 6531 §3.2: nor must an internationalised one to a server without SMTPUTF8
+        if self.transaction.smtp_utf8 && !extensions.smtp_utf8 {
+            return Some((NON_ASCII, "message is internationalised and the server does not take that"));
+        }
         None
     }
 }
@@ -147,6 +187,15 @@ impl Envelope {
 fn is_too_many(reply: &ParsedReply<'_>) -> bool {
     let told = EnhancedStatus::new(5, 5, 3);
     reply.code.get() == 552 && reply.enhanced.is_none_or(|enhanced| enhanced == told)
+}
+
+/// RFC 9422: what a recipient gets that the server would not have taken with the others.
+fn over_the_limit() -> RecipientStatus {
+    RecipientStatus::ours(
+        Stage::Rcpt,
+        TOO_MANY_RECIPIENTS,
+        "not sent: the server takes fewer recipients at a time",
+    )
 }
 
 impl Session {
@@ -159,6 +208,12 @@ impl Session {
         if let Some((enhanced, text)) = envelope.hindrance(&self.extensions) {
             return self.finish(Some(RecipientStatus::ours(Stage::Mail, enhanced, text)));
         }
+        if let Some(limit) = self.extensions.recipients_max {
+            envelope.asked = envelope.asked.min(limit.get());
+        }
+        // RFC 3030 §2: the size comes before the bytes, so a message of unknown size goes by DATA
+        envelope.by_chunk =
+            self.options.chunking && self.extensions.chunking && envelope.transaction.size_bytes.is_some();
         if self.needs_reset {
             self.needs_reset = false;
             envelope.written = RSET;
@@ -229,6 +284,8 @@ impl Session {
             self.await_step(now);
         } else if envelope.goes_on() {
             self.write_group(now, out);
+        } else if let Some(size) = envelope.chunk_due() {
+            self.start_body(Framing::Counted(Count::new(size)), now);
         } else {
             self.finish(None);
         }
@@ -239,11 +296,13 @@ impl Session {
         // Nobody is accepted after a refused MAIL, whatever RCPT says.
         let wanted = self.envelope.as_ref().is_some_and(|envelope| envelope.accepted > 0);
         if wanted {
-            self.state = State::Body { announced: false };
-            self.await_until(now, self.options.timeouts.data_block);
+            self.start_body(Framing::Stuffed(DotStuffer::new()), now);
+        } else if self.options.protocol == Protocol::Lmtp {
+            // RFC 2033 §4.2: DATA is to fail, and a dot would have no reply to wait for
+            self.break_off("354 although every recipient was refused");
         } else {
             // RFC 2920 §3.1: a 354 after nothing but refusals is answered with an empty message
-            self.stuffer.finish(out);
+            DotStuffer::new().finish(out);
             self.state = State::LoneDot;
             self.await_until(now, self.options.timeouts.data_end);
         }
@@ -260,3 +319,5 @@ const TOO_BIG: EnhancedStatus = EnhancedStatus::new(5, 3, 4);
 const TOO_MANY_RECIPIENTS: EnhancedStatus = EnhancedStatus::new(4, 5, 3);
 /// RFC 3463 §3.7, X.6.3: conversion required but not supported.
 const NO_CONVERSION: EnhancedStatus = EnhancedStatus::new(5, 6, 3);
+/// RFC 6531 §4, X.6.7: non-ASCII addresses not permitted.
+const NON_ASCII: EnhancedStatus = EnhancedStatus::new(5, 6, 7);

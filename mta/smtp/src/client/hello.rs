@@ -1,6 +1,7 @@
 //! From the greeting to the first moment when mail may be sent: RFC 5321 §3.1, §3.2.
 
 use super::Extensions;
+use super::options::Protocol;
 use super::session::{QUIT, Session, State};
 use crate::reply::ParsedReply;
 use crate::stage::Stage;
@@ -31,15 +32,13 @@ impl Session {
             Severity::Completion => {
                 self.extensions =
                     if extended { Extensions::parse(&reply.text) } else { Extensions::default() };
-                self.state = State::Idle;
-                self.deadline = None;
-                if self.envelope.is_some() {
-                    self.start_envelope(now, out);
-                }
+                self.secure(now, out);
             }
             Severity::Intermediate => self.break_off("3xx as the reply to EHLO"),
-            // RFC 5321 §3.2: a server that does not know EHLO gets HELO
-            Severity::Permanent if extended => self.say_hello(false, now, out),
+            // RFC 5321 §3.2: a server that does not know EHLO gets HELO; LMTP has nothing of the kind
+            Severity::Permanent if extended && self.options.protocol == Protocol::Smtp => {
+                self.say_hello(false, now, out)
+            }
             Severity::Transient | Severity::Permanent => {
                 out.extend_from_slice(QUIT);
                 self.refused(Stage::Ehlo, reply);
@@ -47,8 +46,19 @@ impl Session {
         }
     }
 
-    fn say_hello(&mut self, extended: bool, now: Instant, out: &mut Vec<u8>) {
-        out.extend_from_slice(if extended { b"EHLO " } else { b"HELO " });
+    /// Everything that comes before mail is done.
+    pub(super) fn become_idle(&mut self, now: Instant, out: &mut Vec<u8>) {
+        self.state = State::Idle;
+        self.deadline = None;
+        self.start_envelope(now, out);
+    }
+
+    pub(super) fn say_hello(&mut self, extended: bool, now: Instant, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self.options.protocol {
+            Protocol::Smtp if extended => b"EHLO ",
+            Protocol::Smtp => b"HELO ",
+            Protocol::Lmtp => b"LHLO ", // RFC 2033 §4.1
+        });
         out.extend(self.options.hello.bytes().filter(u8::is_ascii_graphic));
         out.extend_from_slice(b"\r\n");
         self.state = State::Hello { extended };

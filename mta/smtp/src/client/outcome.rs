@@ -13,10 +13,12 @@ pub struct Transaction {
     /// Arguments of RCPT, in this order.
     pub recipients: Vec<ForwardPath>,
     /// Size of the content in bytes with CR LF line ends, before dot-stuffing, where known: declared by SIZE=
-    /// and checked against the server's limit (RFC 1870 §4, §6).
+    /// and checked against the server's limit (RFC 1870 §4, §6). Exact: after BDAT the message is held to it.
     pub size_bytes: Option<u64>,
     /// The content may have bytes over 127: BODY=8BITMIME (RFC 6152).
     pub eight_bit: bool,
+    /// A header field is beyond ASCII: SMTPUTF8 (RFC 6531). An address that is needs no telling.
+    pub smtp_utf8: bool,
 }
 
 /// What became of a transaction.
@@ -46,7 +48,7 @@ pub struct RecipientStatus {
 /// What to do with a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// 2xx to the final dot.
+    /// 2xx after the message.
     Delivered,
     /// 4xx, lost connection, timeout, protocol error: try again later.
     Deferred,
@@ -77,9 +79,12 @@ pub enum Cause {
     Timeout { stage: Stage },
     /// The server broke the protocol.
     Protocol { stage: Stage, error: String },
-    /// The server refused the session: greeting, EHLO and HELO, a 421 anywhere, or a refusal while the body was
-    /// being sent.
+    /// The server refused the session: greeting, EHLO and HELO, STARTTLS where it is required, AUTH, a 421 anywhere, or
+    /// a refusal while the body was being sent.
     Refused { stage: Stage, reply: Reply },
+    /// What the options require cannot be had from this server: an extension is not offered, or the TLS handshake
+    /// failed.
+    Unusable { stage: Stage, reason: String },
     /// The driver gave up the body.
     Abandoned { stage: Stage, reason: String },
 }

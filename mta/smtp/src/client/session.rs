@@ -1,10 +1,12 @@
 //! The face of a client session: what a driver calls, and which part answers.
 
+use super::auth::Answer;
 use super::envelope::Envelope;
+use super::framing::Framing;
 use super::{Cause, Extensions, Options, Outcome, Transaction};
 use crate::reply::{ParsedReply, ReplyParser};
 use crate::stage::Stage;
-use crate::status::ReplyCode;
+use crate::status::{ReplyCode, Severity};
 use crate::stuff::DotStuffer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +14,17 @@ use std::time::{Duration, Instant};
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A reply to a command of ours; `elapsed` since the command was written ([`Stage::Banner`]: since
-    /// [`Session::new`]).
+    /// The reply to a command of ours, the last one for AUTH; `elapsed` since the command was written
+    /// ([`Stage::Banner`]: since [`Session::new`]).
     Reply { stage: Stage, code: ReplyCode, elapsed: Duration },
     /// Feed the body: [`Session::send_body`] any number of times, then [`Session::finish_body`].
     SendBody,
     /// The transaction is over. Unless the session is closed, [`Session::begin`] may be called again.
     Done(Outcome),
+    /// Write what is in `out`, do the TLS handshake (RFC 3207), then call [`Session::tls_established`] or
+    /// [`Session::tls_failed`]. [`Session::deadline`] bounds it; bytes that were read before it began are for
+    /// [`Session::next`], which ends the session over them.
+    StartTls,
     /// The session is over: write what is in `out` if that is possible at once, and drop the connection. Comes
     /// once, after the `Done` of a transaction under way.
     Closed(Cause),
@@ -31,10 +37,12 @@ pub struct Session {
     pub(super) extensions: Extensions,
     pub(super) state: State,
     pub(super) parser: ReplyParser,
-    pub(super) stuffer: DotStuffer,
+    pub(super) framing: Framing,
     /// When the awaited command, or the group it was in, was written.
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
+    /// What is said is encrypted.
+    pub(super) encrypted: bool,
     /// The transaction under way, or waiting for the session to be ready.
     pub(super) envelope: Option<Envelope>,
     /// The server may remember something of the last transaction.
@@ -52,6 +60,16 @@ pub(super) enum State {
     Hello {
         extended: bool,
     },
+    /// The reply to STARTTLS.
+    StartTls,
+    /// The driver's TLS handshake; `announced` once it knows.
+    Handshake {
+        announced: bool,
+    },
+    /// The replies to AUTH.
+    Auth {
+        next: Answer,
+    },
     Idle,
     /// The replies to RSET, MAIL, RCPT and DATA.
     Envelope,
@@ -59,7 +77,7 @@ pub(super) enum State {
     Body {
         announced: bool,
     },
-    /// The reply to the final dot.
+    /// The reply to the final dot or the last chunk.
     Dot,
     /// The reply to a dot that ends no message: 354 came although every recipient was refused.
     LoneDot,
@@ -79,15 +97,21 @@ impl Session {
             extensions: Extensions::default(),
             state: State::Greeting,
             parser: ReplyParser::new(),
-            stuffer: DotStuffer::new(),
+            framing: Framing::Stuffed(DotStuffer::new()),
             since: now,
             deadline,
+            encrypted: false,
             envelope: None,
             needs_reset: false,
             unsolicited: false,
             done: None,
             cause: None,
         }
+    }
+
+    /// A connection whose TLS handshake is done already (implicit TLS, RFC 8314 §3.3); the greeting is awaited.
+    pub fn over_tls(options: Arc<Options>, now: Instant) -> Session {
+        Session { encrypted: true, ..Session::new(options, now) }
     }
 
     /// Starts a transaction, or keeps it until the session is ready. On a session that is over, its `Done`
@@ -103,6 +127,7 @@ impl Session {
             State::Idle => self.start_envelope(now, out),
             State::Quit { .. } | State::Closed => self.defer_after_end(),
             State::Greeting | State::Hello { .. } => {}
+            State::StartTls | State::Handshake { .. } | State::Auth { .. } => {}
             State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => {
                 unreachable!("these states have an envelope")
             }
@@ -116,6 +141,9 @@ impl Session {
         let mut consumed = 0;
         loop {
             let input = &input[consumed..];
+            if matches!(self.state, State::Handshake { .. }) && !input.is_empty() {
+                self.break_off("bytes from the server before the TLS handshake");
+            }
             if let Some(event) = self.waiting_event(input) {
                 return (consumed, Some(event));
             }
@@ -144,37 +172,17 @@ impl Session {
         }
     }
 
-    /// A piece of the message, after [`Event::SendBody`]: appended to `out` dot-stuffed. Nothing is appended if
-    /// the session ended in the meantime, which the next event says.
-    pub fn send_body(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        if matches!(self.state, State::Body { .. }) {
-            self.stuffer.stuff(chunk, out);
-        }
-    }
-
-    /// The message is complete: appends the final dot.
-    pub fn finish_body(&mut self, now: Instant, out: &mut Vec<u8>) {
-        if matches!(self.state, State::Body { .. }) {
-            self.stuffer.finish(out);
-            self.state = State::Dot;
-            self.await_until(now, self.options.timeouts.data_end);
-        }
-    }
-
-    /// Body bytes were written to the connection: restarts the data-block timeout.
-    pub fn wrote(&mut self, now: Instant) {
-        if matches!(self.state, State::Body { .. }) {
-            self.deadline = Some(now + self.options.timeouts.data_block);
-        }
-    }
-
     /// Appends QUIT. The driver may drop the connection once it is written, or wait for [`Event::Closed`]. With a
-    /// transaction under way, that is abandoned, and nothing is appended.
+    /// transaction under way, that is abandoned, and nothing is appended; nor is it from STARTTLS to the end of the
+    /// handshake and in AUTH, where no other command can be said.
     pub fn quit(&mut self, now: Instant, out: &mut Vec<u8>) {
         let others = match self.state {
             State::Quit { .. } | State::Closed => return,
             _ if self.envelope.is_some() => {
                 return self.abandon_body("the session was ended with a transaction under way", now);
+            }
+            State::StartTls | State::Handshake { .. } | State::Auth { .. } => {
+                return self.close(Cause::Quit);
             }
             State::Greeting | State::Hello { .. } => 1,
             State::Idle | State::Envelope | State::Body { .. } | State::Dot | State::LoneDot => 0,
@@ -204,6 +212,9 @@ impl Session {
         match self.state {
             State::Greeting => Stage::Banner,
             State::Hello { .. } => Stage::Ehlo,
+            State::StartTls => Stage::StartTls,
+            State::Handshake { .. } => Stage::Handshake,
+            State::Auth { .. } => Stage::Auth,
             State::Idle => Stage::Mail,
             State::Envelope => self.envelope.as_ref().map_or(Stage::Mail, Envelope::stage),
             State::Body { .. } => Stage::Body,
@@ -219,9 +230,16 @@ impl Session {
 
     /// What is to be told before more input is looked at.
     fn waiting_event(&mut self, input: &[u8]) -> Option<Event> {
-        if self.state == (State::Body { announced: false }) {
-            self.state = State::Body { announced: true };
-            return Some(Event::SendBody);
+        match self.state {
+            State::Body { announced: false } => {
+                self.state = State::Body { announced: true };
+                return Some(Event::SendBody);
+            }
+            State::Handshake { announced: false } => {
+                self.state = State::Handshake { announced: true };
+                return Some(Event::StartTls);
+            }
+            _ => {}
         }
         if let Some(outcome) = self.done.take() {
             // More replies than commands: the driver may begin the next transaction before it gives us the rest.
@@ -252,21 +270,22 @@ impl Session {
             _ if code.is_shutdown() => self.refused(stage, reply),
             State::Greeting => self.take_greeting(reply, now, out),
             State::Hello { extended } => self.take_hello(extended, reply, now, out),
+            State::StartTls => self.take_start_tls(reply, now, out),
+            State::Auth { next } if code.severity() == Severity::Intermediate => {
+                self.answer(next, code, out);
+                return None;
+            }
+            State::Auth { .. } => self.take_auth(reply, now, out),
             State::Envelope => self.take_envelope(reply, now, out),
             State::Body { .. } => self.take_early(reply),
-            State::Dot => self.take_final(reply),
-            State::LoneDot => self.finish(None),
-            State::Closed => unreachable!("a closed session takes no reply"),
+            State::Dot => self.take_final(reply, now),
+            State::LoneDot => {
+                self.needs_reset = false; // RFC 5321 §4.1.1.4: the end of data clears everything
+                self.finish(None);
+            }
+            State::Handshake { .. } | State::Closed => unreachable!("no reply is read in these states"),
         }
         Some(event)
-    }
-
-    /// The reply to the final dot: RFC 5321 §4.1.1.4, it decides for all accepted recipients.
-    fn take_final(&mut self, reply: ParsedReply<'_>) {
-        match super::ending::decision(Stage::Dot, &reply) {
-            Some(status) => self.finish(Some(status)),
-            None => self.break_off("3xx as the reply to the final dot"),
-        }
     }
 }
 

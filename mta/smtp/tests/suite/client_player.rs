@@ -1,16 +1,19 @@
 //! Plays a dialogue against a client session. Its own steps:
 //!
 //! ```text
-//! set hello=NAME pipelining=off
-//! begin from=<A> to=<B> .. [size=N] [8bit]     body TEXT     finish     abandon REASON     wrote
+//! set hello=NAME protocol=lmtp pipelining=off chunking=on
+//! set tls=opportunistic|required auth=USER:PASSWORD auth_without_tls=yes
+//! begin from=<A> to=<B> .. [size=N] [8bit] [utf8]     body TEXT     finish     abandon REASON     wrote
 //! quit     eof REASON     deadline 300s|none     idle yes|no
-//! new      this session is over and another begins, at the greeting
+//! tls established     tls failed REASON          the session must have asked for the handshake
+//! new [over tls]      this session is over and another begins, at the greeting
 //! ```
-//! Events of kind `reply` may be left out of a script.
+//! Events of kind `reply` may be left out of a script. That for the handshake is not in the trace: whether it comes
+//! before the session ends over bytes that should not be there depends on how they are cut.
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show, unescape};
-use smtp::client::{Cause, Event, Options, Outcome, Session, Transaction};
+use smtp::client::{Cause, Credentials, Event, Options, Outcome, Protocol, Session, Tls, Transaction};
 use smtp::reply::MAX_REPLY_LINE;
 use smtp::{ForwardPath, ReversePath};
 use std::sync::Arc;
@@ -35,7 +38,7 @@ pub fn play(script: &Script, cut: Cut) -> Result<Played, String> {
 }
 
 fn is_optional(event: &str) -> bool {
-    event.starts_with("reply ") || event == "new"
+    event.starts_with("reply ") || event.starts_with("new")
 }
 
 struct Player {
@@ -52,6 +55,8 @@ struct Player {
     begun: usize,
     done: usize,
     closed: bool,
+    /// The session asked for the TLS handshake.
+    handshake: bool,
     /// The last transaction was begun on a session that was over.
     begun_late: bool,
 }
@@ -60,6 +65,22 @@ impl Player {
     fn new(script: &Script, cut: Cut) -> Player {
         let mut options = Options::new(script.setting("hello").unwrap_or("client.test"));
         options.pipelining = script.setting("pipelining") != Some("off");
+        options.chunking = script.setting("chunking") == Some("on");
+        if script.setting("protocol") == Some("lmtp") {
+            options.protocol = Protocol::Lmtp;
+        }
+        options.tls = match script.setting("tls") {
+            None => Tls::Never,
+            Some("opportunistic") => Tls::Opportunistic,
+            Some("required") => Tls::Required,
+            Some(other) => panic!("unknown tls={other}"),
+        };
+        options.auth = script.setting("auth").map(|text| {
+            let (user, password) = text.split_once(':').unwrap();
+            let text = |text: &str| String::from_utf8(unescape(text)).unwrap();
+            Credentials { user: text(user), password: text(password) }
+        });
+        options.auth_without_tls = script.setting("auth_without_tls") == Some("yes");
         let (options, now) = (Arc::new(options), Instant::now());
         Player {
             session: Session::new(options.clone(), now),
@@ -74,6 +95,7 @@ impl Player {
             begun: 0,
             done: 0,
             closed: false,
+            handshake: false,
             begun_late: false,
         }
     }
@@ -118,10 +140,23 @@ impl Player {
             "set" => {}
             "new" => {
                 self.check_end()?;
-                self.session = Session::new(self.options.clone(), self.now);
+                self.session = match rest {
+                    "over tls" => Session::over_tls(self.options.clone(), self.now),
+                    _ => Session::new(self.options.clone(), self.now),
+                };
                 self.input.clear();
                 (self.begun, self.done, self.closed, self.begun_late) = (0, 0, false, false);
-                self.trace.push("new".to_owned());
+                self.handshake = false;
+                self.trace.push(line.to_owned());
+            }
+            "tls" => {
+                if !std::mem::take(&mut self.handshake) {
+                    return Err("the session did not ask for the TLS handshake".to_owned());
+                }
+                match rest.strip_prefix("failed ") {
+                    Some(reason) => self.session.tls_failed(reason, self.now),
+                    None => self.session.tls_established(self.now, &mut self.out),
+                }
             }
             "begin" => {
                 self.begun += 1;
@@ -157,6 +192,10 @@ impl Player {
                 Event::Done(_) => self.done += 1,
                 Event::Closed(_) if self.closed => return Err("closed twice".to_owned()),
                 Event::Closed(_) => self.closed = true,
+                Event::StartTls => {
+                    self.handshake = true;
+                    continue;
+                }
                 Event::Reply { .. } | Event::SendBody => {}
             }
             self.trace.push(event_text(&event));
@@ -183,6 +222,7 @@ fn transaction(text: &str) -> Transaction {
         recipients: Vec::new(),
         size_bytes: None,
         eight_bit: false,
+        smtp_utf8: false,
     };
     let address = |text: &str| text.strip_prefix('<').unwrap().strip_suffix('>').unwrap().to_owned();
     for word in text.split(' ') {
@@ -195,6 +235,7 @@ fn transaction(text: &str) -> Transaction {
             }
             Some(("size", size)) => transaction.size_bytes = Some(size.parse().unwrap()),
             None if word == "8bit" => transaction.eight_bit = true,
+            None if word == "utf8" => transaction.smtp_utf8 = true,
             _ => panic!("unknown word {word}"),
         }
     }
@@ -208,6 +249,7 @@ fn event_text(event: &Event) -> String {
         }
         Event::Reply { stage, code, elapsed } => format!("reply {stage} {code} after {}s", elapsed.as_secs()),
         Event::SendBody => "send-body".to_owned(),
+        Event::StartTls => unreachable!("the trace does not have it"),
         Event::Done(outcome) => outcome_text(outcome),
         Event::Closed(cause) => match cause {
             Cause::Quit => "closed quit".to_owned(),
@@ -216,6 +258,7 @@ fn event_text(event: &Event) -> String {
             Cause::Timeout { stage } => format!("closed timeout {stage}"),
             Cause::Protocol { stage, error } => format!("closed protocol {stage}: {error}"),
             Cause::Refused { stage, reply } => format!("closed refused {stage}: {}", reply.one_line()),
+            Cause::Unusable { stage, reason } => format!("closed unusable {stage}: {reason}"),
             Cause::Abandoned { stage, reason } => format!("closed abandoned {stage}: {reason}"),
         },
     }

@@ -1,8 +1,8 @@
 //! A client session and a server session in memory: what one says the other understands.
 
 use proptest::prelude::*;
-use smtp::client::{self, Disposition, HopStatus, Options, Outcome, Transaction};
-use smtp::server::{self, Extensions};
+use smtp::client::{self, Credentials, Disposition, HopStatus, Options, Outcome, Tls, Transaction};
+use smtp::server::{self, Extensions, Mechanism, Mechanisms};
 use smtp::{ForwardPath, Reply, ReversePath, Stage};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +28,7 @@ struct Pair {
     body: Vec<u8>,
     incoming: Message,
     messages: Vec<Message>,
+    logins: Vec<Mechanism>,
     outcomes: Vec<Outcome>,
     closed: Option<client::Cause>,
 }
@@ -48,6 +49,7 @@ impl Pair {
             body: Vec::new(),
             incoming: Message::default(),
             messages: Vec::new(),
+            logins: Vec::new(),
             outcomes: Vec::new(),
             closed: None,
         }
@@ -60,6 +62,7 @@ impl Pair {
             recipients: recipients.iter().map(|path| ForwardPath::parse(path).unwrap()).collect(),
             size_bytes: Some(body.len() as u64),
             eight_bit: false,
+            smtp_utf8: false,
         };
         self.client.begin(transaction, self.now, &mut self.to_server);
         self.run();
@@ -105,6 +108,10 @@ impl Pair {
                     assert!(!bare_newline && !too_big);
                     self.messages.push(std::mem::take(&mut self.incoming));
                 }
+                server::Event::Auth(credentials) => {
+                    assert_eq!((&*credentials.user, &*credentials.password), ("me", "secret"));
+                    self.logins.push(credentials.mechanism);
+                }
                 // The end of a group whose recipients were all refused.
                 server::Event::Invalid { stage: Some(Stage::Data) } => {
                     assert!(self.incoming.recipients.is_empty())
@@ -133,6 +140,12 @@ impl Pair {
             events += 1;
             match event {
                 client::Event::Reply { .. } => {}
+                client::Event::StartTls => {
+                    assert!(self.server.is_starting_tls(), "both sides agree that TLS begins");
+                    self.server.tls_established();
+                    self.client.tls_established(self.now, &mut self.to_server);
+                    assert_eq!(*self.client.extensions(), client::Extensions::default());
+                }
                 client::Event::SendBody => {
                     for piece in self.body.chunks(self.step) {
                         self.client.send_body(piece, &mut self.to_server);
@@ -155,8 +168,9 @@ fn arrive(wire: &mut Vec<u8>, input: &mut Vec<u8>, step: usize) -> usize {
     bytes
 }
 
-fn converse(pipelining: bool, extensions: Extensions, step: usize) {
-    let mut pair = Pair::new(Options { pipelining, ..Options::new("client.test") }, extensions, step);
+/// Three transactions and QUIT; returns by what mechanisms the client said who it is.
+fn converse(options: Options, extensions: Extensions, step: usize) -> Vec<Mechanism> {
+    let mut pair = Pair::new(options, extensions, step);
 
     let outcome = pair.send(&["a@server.test", "b@refused.test", "postmaster"], b".first\r\n.\r\nmessage");
     let dispositions: Vec<_> = outcome.recipients.iter().map(|status| status.disposition).collect();
@@ -184,14 +198,33 @@ fn converse(pipelining: bool, extensions: Extensions, step: usize) {
         message(&["c@server.test"], b""),
     ];
     assert_eq!(pair.messages, expected);
+    pair.logins
 }
 
 #[test]
 fn client_and_server_understand_each_other() {
     for step in [1, 2, 3, 7, 100, usize::MAX] {
         for pipelining in [true, false] {
-            converse(pipelining, Extensions::default(), step);
-            converse(pipelining, Extensions::NONE, step);
+            let options = || Options { pipelining, ..Options::new("client.test") };
+            converse(options(), Extensions::default(), step);
+            converse(options(), Extensions::NONE, step);
+        }
+    }
+}
+
+#[test]
+fn they_agree_on_tls_and_on_who_the_client_is() {
+    let offer = |plain, login| Extensions {
+        start_tls: true,
+        auth: Mechanisms { plain, login },
+        ..Extensions::default()
+    };
+    for step in [1, 3, 100, usize::MAX] {
+        for tls in [Tls::Opportunistic, Tls::Required] {
+            let auth = Some(Credentials { user: "me".to_owned(), password: "secret".to_owned() });
+            let options = || Options { tls, auth: auth.clone(), ..Options::new("client.test") };
+            assert_eq!(converse(options(), offer(true, true), step), [Mechanism::Plain]);
+            assert_eq!(converse(options(), offer(false, true), step), [Mechanism::Login]);
         }
     }
 }
@@ -207,6 +240,7 @@ fn a_reply_too_many_is_never_taken_for_the_next_one() {
         recipients: vec![ForwardPath::Postmaster],
         size_bytes: None,
         eight_bit: false,
+        smtp_utf8: false,
     };
     let (now, mut out) = (pair.now, Vec::new());
     pair.client.begin(transaction.clone(), now, &mut out);

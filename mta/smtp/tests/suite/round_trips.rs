@@ -1,7 +1,7 @@
 //! What is written can be read, whatever it is and however it is cut; and nothing that is read panics.
 
 use proptest::prelude::*;
-use smtp::client::{self, Options, Transaction};
+use smtp::client::{self, Credentials, Options, Tls, Transaction};
 use smtp::command::{self, Grammar};
 use smtp::reply::{MAX_REPLY_BYTES, MAX_REPLY_LINE, ReplyParser};
 use smtp::server::{self, Event, Limits, Protocol};
@@ -61,6 +61,25 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
 
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(1usize..40, 1..10)
+}
+
+const OFFER: &str = "250-a\r\n250-STARTTLS\r\n250-AUTH PLAIN\r\n250-LIMITS RCPTMAX=2\r\n250 CHUNKING\r\n";
+
+fn client_options() -> impl Strategy<Value = Options> {
+    let protocol = prop::sample::select(vec![client::Protocol::Smtp, client::Protocol::Lmtp]);
+    let tls = prop::sample::select(vec![Tls::Never, Tls::Opportunistic, Tls::Required]);
+    let flags = any::<[bool; 4]>();
+    (protocol, tls, flags).prop_map(|(protocol, tls, [pipelining, chunking, auth, auth_without_tls])| {
+        Options {
+            protocol,
+            pipelining,
+            chunking,
+            tls,
+            auth: auth.then(|| Credentials { user: "me".to_owned(), password: "secret".to_owned() }),
+            auth_without_tls,
+            ..Options::new("client.test")
+        }
+    })
 }
 
 /// `bytes` in pieces of the given lengths, over and over.
@@ -279,29 +298,38 @@ proptest! {
     /// Whatever a server sends, a client's transaction comes to exactly one end, with a status for everybody.
     #[test]
     fn no_server_breaks_a_client(
-        replies in prop::collection::vec(prop_oneof![
-            8 => prop::sample::select(vec!["220 hi\r\n", "250 ok\r\n", "250-a\r\n250 PIPELINING\r\n", "354 go\r\n", "550 no\r\n", "450 later\r\n"]),
+        opening in prop::sample::select(vec![&[][..], &["220 hi\r\n", OFFER, "220 go\r\n", OFFER], &["220 hi\r\n", OFFER]]),
+        rest in prop::collection::vec(prop_oneof![
+            8 => prop::sample::select(vec!["220 hi\r\n", "250 ok\r\n", "250 ok\r\n", "250-a\r\n250 PIPELINING\r\n", "354 go\r\n", "550 no\r\n", "450 later\r\n"]),
+            2 => prop::sample::select(vec![OFFER, "250-a\r\n250-AUTH LOGIN\r\n250 PIPELINING\r\n", "334\r\n", "235 ok\r\n"]),
             1 => prop::sample::select(vec!["421 bye\r\n", "25", "\r\n", "250-x\r\n", "999 x\r\n", "\0"]),
         ], 0..30),
-        cut in cuts(),
+        cut in prop_oneof![Just(None), cuts().prop_map(Some)],
         recipients in 1usize..5,
-        pipelining in any::<bool>(),
+        options in client_options(),
+        size_bytes in prop::sample::select(vec![None, Some(1), Some(2)]),
     ) {
         let now = Instant::now();
-        let options = Options { pipelining, ..Options::new("client.test") };
-        let mut session = client::Session::new(Arc::new(options), now);
+        let mut session = client::Session::new(Arc::new(options.clone()), now);
+        let mut encrypted = false;
         let transaction = Transaction {
             reverse_path: ReversePath::Null,
             recipients: vec![ForwardPath::Postmaster; recipients],
-            size_bytes: None,
+            size_bytes,
             eight_bit: false,
+            smtp_utf8: false,
         };
         let (mut out, mut kept, mut events) = (Vec::new(), Vec::new(), Vec::new());
         session.begin(transaction.clone(), now, &mut out);
+        let replies = [opening, &rest].concat();
         let bytes = replies.concat();
         let mut begun = 1;
+        let pieces: Vec<&[u8]> = match &cut {
+            None => replies.iter().map(|reply| reply.as_bytes()).collect(),
+            Some(cut) => pieces(bytes.as_bytes(), cut).collect(),
+        };
         // The last, empty piece stands for the end of the connection.
-        for piece in pieces(bytes.as_bytes(), &cut).chain([&[][..]]) {
+        for piece in pieces.into_iter().chain([&[][..]]) {
             kept.extend_from_slice(piece);
             if piece.is_empty() {
                 session.closed(now, "end of file");
@@ -323,12 +351,20 @@ proptest! {
                             begun += 1;
                         }
                     }
+                    client::Event::StartTls => {
+                        prop_assert!(out.ends_with(b"STARTTLS\r\n"));
+                        encrypted = true;
+                        session.tls_established(now, &mut out);
+                    }
                     client::Event::Reply { .. } | client::Event::Closed(_) => {}
                 }
                 events.push(event);
             }
             kept.drain(..at);
             prop_assert!(kept.len() < MAX_REPLY_LINE);
+            let said = |word: &[u8]| out.windows(word.len()).any(|window| window == word);
+            prop_assert!(encrypted || options.tls != Tls::Required || !said(b"MAIL") && !said(b"AUTH"));
+            prop_assert!(encrypted || options.auth_without_tls || !said(b"AUTH"));
         }
         let done = events.iter().filter(|event| matches!(event, client::Event::Done(_))).count();
         let closed = events.iter().filter(|event| matches!(event, client::Event::Closed(_))).count();
