@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! set protocol=lmtp starttls=on chunking=on smtputf8=on dsn=on requiretls=on auth=plain,login tls=on rcptmax=N mailmax=N domainmax=N keyword=WORD       on: from the start
-//! tls                                        the handshake after STARTTLS is done
+//! set protocol=lmtp starttls=on chunking=on smtputf8=on dsn=on requiretls=on auth=plain,login
+//! set rcptmax=N mailmax=N domainmax=N keyword=WORD tls=on      (TLS from the start)
+//! tls                                    the handshake after STARTTLS is done
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
 //! Events other than `message` may be left out of a script. Long messages are shown by their length.
