@@ -35,8 +35,9 @@ pub struct Session {
     pub(super) exchange: Option<Box<Exchange>>,
     pub(super) errors: u32,
     pub(super) transaction: Transaction,
-    /// Of BDAT, whatever the state.
-    pub(super) chunk: Option<Chunk>,
+    /// Of BDAT, whatever the state. In a box as the exchange is, because most sessions that are held have
+    /// neither.
+    pub(super) chunk: Option<Box<Chunk>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
