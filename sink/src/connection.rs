@@ -206,9 +206,10 @@ impl Connection {
             Pause::Drip { from, .. } => from,
             _ => output.len(),
         };
+        let last = matches!(pause, Pause::End(Then::Close)) && self.conversation.said_quit();
         let written = match output[..at_once].is_empty() {
             true => 0,
-            false => self.wire.write_now(&output[..at_once]).map_err(|_| Lost::Closed)?,
+            false => self.wire.write_now(&output[..at_once], last).map_err(|_| Lost::Closed)?,
         };
         if written == output.len() {
             if self.conversation.is_answered() {
@@ -234,7 +235,7 @@ impl Connection {
         let mut words = Vec::new();
         self.conversation.time_out(&mut self.shared.books.borrow_mut(), &mut words);
         // Nothing is lost with them: the connection closes either way.
-        let _ = self.wire.write_now(&words);
+        let _ = self.wire.write_now(&words, true);
     }
 
     /// Says what is said to a client that talked too early.

@@ -28,11 +28,13 @@ impl Wire {
         }
     }
 
-    /// Writes at once what can be written without being woken later; 0 where that is never known.
-    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes at once what can be written without being woken later; 0 where that is never known. The `last` bytes
+    /// before the connection is closed leave with its FIN, in one segment.
+    pub fn write_now(&self, bytes: &[u8], last: bool) -> io::Result<usize> {
+        let more = if last { SendFlags::MORE } else { SendFlags::empty() };
         match self {
             // Not through the runtime, which knows of a new socket's readiness only after another turn of its loop.
-            Wire::Plain(stream) => match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Wire::Plain(stream) => match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more) {
                 Ok(written) => Ok(written),
                 Err(error) if would_block(error.kind()) => Ok(0),
                 Err(error) => Err(error.into()),
