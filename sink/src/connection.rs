@@ -77,10 +77,13 @@ impl Connection {
         if let Err(Lost::Silent) = end {
             self.shared.books.borrow_mut().ledger.connection_timed_out();
             if self.output.is_empty() {
-                self.last_words();
+                Box::pin(self.last_words()).await;
             }
         }
-        self.conversation.give_up(&mut self.shared.books.borrow_mut(), clock::now_ns());
+        // A client that is left waiting has its delivery in flight until it gives up.
+        if !matches!(end, Ok(Then::Silence | Then::Stall)) {
+            self.conversation.give_up(&mut self.shared.books.borrow_mut(), clock::now_ns());
+        }
         match end {
             Ok(Then::Close) if self.conversation.said_quit() && !matches!(self.wire, Wire::Tls(_)) => {}
             Ok(then) | Err(Lost::Handshake(then)) => Box::pin(self.end(then)).await,
@@ -228,14 +231,6 @@ impl Connection {
     fn silence_left(&self) -> Option<Duration> {
         let silent = Duration::from_nanos(clock::now_ns().saturating_sub(self.active_ns));
         self.shared.silence.checked_sub(silent).filter(|left| !left.is_zero())
-    }
-
-    /// Tells a silent client why it is dropped, if the kernel takes the words at once.
-    fn last_words(&mut self) {
-        let mut words = Vec::new();
-        self.conversation.time_out(&mut self.shared.books.borrow_mut(), &mut words);
-        // Nothing is lost with them: the connection closes either way.
-        let _ = self.wire.write_now(&words, true);
     }
 
     /// Says what is said to a client that talked too early.

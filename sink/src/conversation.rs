@@ -10,7 +10,7 @@ use crate::delivery::{Answered, Delivery};
 use crate::header::HeaderScan;
 use crate::store::Letter;
 use crate::trace::Ended;
-use behaviour::{Act, Dialogue, Heard, Pace, Sites, Step, Then};
+use behaviour::{Act, Dialogue, Grown, Heard, Pace, Sites, Step, Then};
 use ring::digest::Digest;
 use smtp::server::{Event, Session};
 use smtp::{ForwardPath, Reply, ReversePath, Stage};
@@ -34,8 +34,7 @@ pub struct Conversation {
     /// Content of the message under way.
     size_bytes: u64,
     bare_newline: bool,
-    /// The content has begun and not ended.
-    in_content: bool,
+    content: Content,
     /// LMTP: some recipient's reply was positive, its code.
     taken_with: Option<u16>,
     said_quit: bool,
@@ -66,6 +65,17 @@ enum Next {
         then: Then,
         stage: Stage,
     },
+}
+
+/// How the content that is under way comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Content {
+    #[default]
+    None,
+    /// After DATA.
+    Dots,
+    /// With BDAT.
+    Chunks,
 }
 
 /// What a connection is encrypted with.
@@ -132,7 +142,7 @@ impl Conversation {
             letter: None,
             size_bytes: 0,
             bare_newline: false,
-            in_content: false,
+            content: Content::None,
             taken_with: None,
             said_quit: false,
             tls: TlsVersion::None,
@@ -280,7 +290,9 @@ impl Conversation {
         self.header.feed(piece, &mut books.ledger.ids);
         let is_full = self.letter.as_mut().is_some_and(|letter| letter.write(piece));
         if sites.of_transaction(&self.dialogue).has_rules(Stage::Body) {
-            let step = sites.step_at_body(&mut self.dialogue, before, self.size_bytes);
+            let in_chunk = self.content == Content::Chunks;
+            let grown = Grown { before, now: self.size_bytes, in_chunk };
+            let step = sites.step_at_body(&mut self.dialogue, grown);
             if let Some(act) = step.act {
                 self.next = Next::Interrupt(act);
             }
@@ -308,10 +320,10 @@ impl Conversation {
                 heard = Heard::Sender(sender.insert(reverse_path));
             }
             Event::Rcpt { forward_path, .. } => heard = Heard::Recipient(recipient.insert(forward_path)),
-            Event::Data => self.begin_content(books),
+            Event::Data => self.begin_content(Content::Dots, books),
             Event::Bdat { .. } => {
-                if !self.in_content {
-                    self.begin_content(books);
+                if self.content == Content::None {
+                    self.begin_content(Content::Chunks, books);
                 }
                 // The reply belongs to the end of the chunk.
                 return None;
@@ -319,7 +331,7 @@ impl Conversation {
             Event::NextRecipient { index } => heard = Heard::Accepted(index as usize),
             Event::Rset => self.end_transaction(books, now_ns),
             Event::EndOfData { bare_newline, .. } => {
-                self.in_content = false;
+                self.content = Content::None;
                 if sites.home(&self.dialogue).offer.is_lmtp() {
                     heard = Heard::Accepted(0);
                 }
@@ -368,7 +380,7 @@ impl Conversation {
     fn end_transaction(&mut self, books: &mut Books, now_ns: u64) {
         if self.delivery.as_ref().is_some_and(|delivery| delivery.mail_seen) {
             self.end_delivery(books, now_ns);
-            self.in_content = false;
+            self.content = Content::None;
             self.dialogue.transaction_ended(false);
         }
     }
@@ -397,9 +409,9 @@ impl Conversation {
     }
 
     /// The content of a message comes.
-    fn begin_content(&mut self, books: &Books) {
+    fn begin_content(&mut self, content: Content, books: &Books) {
         self.size_bytes = 0;
-        self.in_content = true;
+        self.content = content;
         let dialogue = &self.dialogue;
         self.letter = books.store.begin(self.connection, dialogue.message(), || envelope(dialogue));
     }

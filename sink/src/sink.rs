@@ -102,8 +102,9 @@ impl Sink {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for &address in &config.listen {
-            let opened =
-                listener::listen_on(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let window_bytes = config.sites.window_bytes_at(address);
+            let opened = listener::listen_on(address, window_bytes)
+                .and_then(|listener| Ok((listener.local_addr()?, listener)));
             let (bound, listener) = opened.map_err(|source| Error::Listen { address, source })?;
             listeners.push(listener);
             addresses.push(bound);

@@ -34,11 +34,13 @@ impl Wire {
         let more = if last { SendFlags::MORE } else { SendFlags::empty() };
         match self {
             // Not through the runtime, which knows of a new socket's readiness only after another turn of its loop.
-            Wire::Plain(stream) => match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more) {
-                Ok(written) => Ok(written),
-                Err(error) if would_block(error.kind()) => Ok(0),
-                Err(error) => Err(error.into()),
-            },
+            Wire::Plain(stream) => {
+                match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more) {
+                    Ok(written) => Ok(written),
+                    Err(error) if would_block(error.kind()) => Ok(0),
+                    Err(error) => Err(error.into()),
+                }
+            }
             Wire::Tls(_) => Ok(0),
             Wire::Gone => Err(io::ErrorKind::NotConnected.into()),
         }

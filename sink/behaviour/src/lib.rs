@@ -37,5 +37,5 @@ pub use delay::Delay;
 pub use file::SiteFile;
 pub use offer::{Offer, Tls};
 pub use rule::{DelayRule, ReplyRule, Rule, Scope};
-pub use site::Site;
+pub use site::{Grown, Site};
 pub use sites::{Dialogue, Heard, Sites};

@@ -27,6 +27,17 @@ pub struct Site {
     pub(crate) stages: [Vec<Entry>; Stage::ALL.len()],
 }
 
+/// A piece of a message's body.
+#[derive(Debug, Clone, Copy)]
+pub struct Grown {
+    /// Bytes of the body before it.
+    pub before: u64,
+    /// Bytes with it.
+    pub now: u64,
+    /// It came with BDAT.
+    pub in_chunk: bool,
+}
+
 /// One rule at one stage.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
@@ -89,20 +100,27 @@ impl Site {
         let mut step = Step::default();
         let entries = &self.stages[stage as usize];
         if !entries.is_empty() {
-            let holding = entries.iter().filter(|entry| entry.when.holds(client, recipient));
+            // Marks in a body are passed in its middle, not where a chunk of it is answered.
+            let holding = entries
+                .iter()
+                .filter(|entry| entry.after_bytes.is_none() && entry.when.holds(client, recipient));
             decide(holding, random, &mut step);
         }
         step
     }
 
-    /// What the site does when the body of a message grows from `before` to `now` bytes.
-    pub fn step_at_body(&self, before: u64, now: u64, client: &Client, random: &mut Rng) -> Step {
+    /// What the site does when the body of a message grows. Pieces of a BDAT chunk have no rules of their own but
+    /// those for a mark: the others are for its end, [`Site::step`].
+    pub fn step_at_body(&self, grown: Grown, client: &Client, random: &mut Rng) -> Step {
         let mut step = Step::default();
         let entries = &self.stages[Stage::Body as usize];
         if !entries.is_empty() {
             let holding = entries.iter().filter(|entry| {
-                entry.after_bytes.is_none_or(|after| before < after.max(1) && after <= now)
-                    && entry.when.holds(client, None)
+                let concerned = match entry.after_bytes {
+                    None => !grown.in_chunk,
+                    Some(after) => grown.before < after.max(1) && after <= grown.now,
+                };
+                concerned && entry.when.holds(client, None)
             });
             decide(holding, random, &mut step);
         }
@@ -273,11 +291,16 @@ mod tests {
         let steps: Vec<(u128, u16)> = [(0, 999), (999, 1000), (1000, 1001), (0, 5000)]
             .into_iter()
             .map(|(before, now)| {
-                let step = site.step_at_body(before, now, &client(), &mut random);
+                let step = site.step_at_body(Grown { before, now, in_chunk: false }, &client(), &mut random);
                 (step.delay.as_millis(), code(&step))
             })
             .collect();
         assert_eq!(steps, [(3, 0), (3, 552), (3, 0), (3, 552)]);
+        let in_chunk =
+            site.step_at_body(Grown { before: 0, now: 5000, in_chunk: true }, &client(), &mut random);
+        let at_its_end = site.step(Stage::Body, &client(), None, &mut random);
+        assert_eq!((in_chunk.delay.as_millis(), code(&in_chunk)), (0, 552));
+        assert_eq!((at_its_end.delay.as_millis(), code(&at_its_end)), (3, 0));
     }
 
     #[test]

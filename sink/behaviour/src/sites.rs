@@ -1,7 +1,7 @@
 //! All the sites of one sink: which of them a connection has to do with, and its dialogue with them.
 
 use crate::act::Step;
-use crate::site::Site;
+use crate::site::{Grown, Site};
 use crate::when::{Client, Words};
 use fastrand::Rng;
 use smtp::{ForwardPath, ReversePath, Stage};
@@ -78,6 +78,15 @@ impl Sites {
         self.at(address).next().is_some()
     }
 
+    /// The receive buffer that connections to `address` begin with: the largest of its sites', if all have one.
+    pub fn window_bytes_at(&self, address: SocketAddr) -> Option<usize> {
+        self.at(address)
+            .map(|(_, site)| site.offer.window_bytes)
+            .max()
+            .flatten()
+            .filter(|_| self.at(address).all(|(_, site)| site.offer.window_bytes.is_some()))
+    }
+
     /// A connection's dialogue; `number` is its own among the sink's, from 1. The same seed, number and occasions give
     /// the same steps. `None` where no site is at `local`.
     pub fn dialogue(&self, number: u64, local: SocketAddr, client: IpAddr) -> Option<Dialogue> {
@@ -136,14 +145,10 @@ impl Sites {
         self.sites[usize::from(place)].step(stage, &dialogue.client, recipient, &mut dialogue.random)
     }
 
-    /// What is done while the body grows from `before` to `now` bytes.
-    pub fn step_at_body(&self, dialogue: &mut Dialogue, before: u64, now: u64) -> Step {
-        self.sites[usize::from(dialogue.of_transaction)].step_at_body(
-            before,
-            now,
-            &dialogue.client,
-            &mut dialogue.random,
-        )
+    /// What is done while the body grows.
+    pub fn step_at_body(&self, dialogue: &mut Dialogue, grown: Grown) -> Step {
+        let site = &self.sites[usize::from(dialogue.of_transaction)];
+        site.step_at_body(grown, &dialogue.client, &mut dialogue.random)
     }
 
     /// A recipient was accepted: the first that a site is for makes the transaction its own.

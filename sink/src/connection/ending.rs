@@ -27,9 +27,8 @@ impl Connection {
     /// bytes unread would reset the connection and take the reply back.
     async fn let_read(&mut self, patience: Duration, bytes: usize) {
         let notify = self.tls.as_ref().is_none_or(|tls| tls.close_notify);
-        match timeout(LINGER, self.wire.finish(notify)).await {
-            Ok(Ok(())) => self.read_on(patience, bytes).await,
-            Ok(Err(_)) | Err(_) => {}
+        if let Ok(Ok(())) = timeout(LINGER, self.wire.finish(notify)).await {
+            self.read_on(patience, bytes).await;
         }
     }
 

@@ -52,9 +52,12 @@ impl Connection {
     /// Says the same again and again until the client has had enough.
     pub(super) async fn say_endlessly(&mut self, act: &Act) -> Result<Pause, Lost> {
         let Say::Endless { bytes, every } = &act.say else { return Ok(Pause::End(act.then)) };
+        // At full speed as much as a write takes well.
+        let times = if every.is_zero() { ENDLESS_BYTES.div_ceil(bytes.len()) } else { 1 };
+        let words = bytes.repeat(times);
         loop {
-            self.output.extend_from_slice(bytes);
-            self.write_part(bytes.len()).await?;
+            self.output.extend_from_slice(&words);
+            self.write_part(words.len()).await?;
             // At full speed it would have the loop for itself, as long as the client reads.
             match every.is_zero() {
                 true => tokio::task::yield_now().await,
@@ -80,13 +83,18 @@ impl Connection {
         Ok(())
     }
 
+    /// Tells a silent client why it is dropped, if it takes the words soon.
+    pub(super) async fn last_words(&mut self) {
+        self.conversation.time_out(&mut self.shared.books.borrow_mut(), &mut self.output);
+        let words = self.output.len();
+        // Nothing is lost with them: the connection closes either way.
+        let _ = timeout(LAST_WORDS_MAX, self.write_part(words)).await;
+    }
+
     /// Waits before the greeting; says whether the client talked meanwhile.
     pub(super) async fn guard(&mut self, delay: Duration) -> bool {
         let talked = poll_fn(|context| self.poll_talked(context));
-        match timeout(delay, talked).await {
-            Ok(talked) => talked,
-            Err(_) => false,
-        }
+        timeout(delay, talked).await.unwrap_or_default()
     }
 
     fn took(&mut self, bytes: usize) {
@@ -99,3 +107,8 @@ impl Connection {
         self.conversation.written(&mut self.shared.books.borrow_mut(), clock::now_ns());
     }
 }
+
+/// How long a client that was silent may take to read that it is dropped.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+/// What is written at once of what never ends.
+const ENDLESS_BYTES: usize = 16 * 1024;

@@ -42,8 +42,9 @@ impl Conversation {
                     }
                 }
                 Next::Interrupt(act) => {
+                    let from = out.len();
                     say(&act, out);
-                    let code = code(out);
+                    let code = code(&out[from..]);
                     books.ledger.outcomes.replied(Stage::Body, code);
                     if let Some(pause) = self.follow(Some(act), Stage::Body) {
                         return Some(pause);

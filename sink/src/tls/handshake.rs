@@ -58,8 +58,10 @@ pub async fn fail(stream: &mut TcpStream, server: &Server, fault: &Fault<'_>) ->
         Fault::Mute => return Ok(()),
         Fault::Says(bytes) => {
             let mut first = [0; HELLO_BYTES];
-            stream.read(&mut first).await?;
-            bytes.to_vec()
+            match stream.read(&mut first).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => bytes.to_vec(),
+            }
         }
         Fault::Cut(bytes) => {
             let mut flight = first_flight(stream, server).await?;
