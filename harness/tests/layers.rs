@@ -44,7 +44,7 @@ fn arrows_only_point_where_architecture_md_says() {
     only("smtp", &["memchr"]);
     only("delivery", &["smtp"]);
     only("scheduler", &["smtp", "delivery", "fastrand"]);
-    only("behaviour", &["smtp", "settings", "fastrand"]);
+    only("behaviour", &["smtp", "settings", "fastrand", "serde"]);
     only("sys", &["libc", "rustix"]);
     only("supervisor", &["delivery", "sys", "rustix"]);
     // every page of the lean agent is measured: a new name here needs a reason

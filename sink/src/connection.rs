@@ -2,27 +2,36 @@
 //!
 //! A held connection is one task. It owns no buffer: bytes are read into one that all connections of the thread
 //! share, only when there are some, and what cannot be used yet is all that is kept. While a reply is delayed
-//! nothing is read, so that the kernel holds the client back.
+//! nothing is read, so that the kernel holds the client back. What few connections do is boxed, so that a held one
+//! need not have the room for it.
+
+mod encrypt;
+mod ending;
+mod write;
 
 use crate::clock;
 use crate::conversation::{Conversation, Pause};
-use crate::shared::{Buffers, Shared};
-use rustix::net::{SendFlags, send};
-use std::future::poll_fn;
-use std::io;
+use crate::shared::{Buffers, Shared, Welcome};
+use crate::tls::Server;
+use crate::wire::Wire;
+use behaviour::Then;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// A connection from the moment it was accepted; dropping it ends it in the books.
 pub struct Connection {
     shared: Rc<Shared>,
-    stream: TcpStream,
+    wire: Wire,
     conversation: Conversation,
+    tls: Option<Arc<Server>>,
+    implicit_tls: bool,
     /// What was read and is not done with.
     input: Vec<u8>,
     /// What the kernel has not taken yet.
@@ -37,16 +46,24 @@ enum Lost {
     Closed,
     /// The client neither wrote nor read for too long.
     Silent,
+    /// The handshake failed, or its site wanted it to: nothing can be said any more.
+    Handshake(Then),
 }
 
 impl Connection {
-    /// Takes a connection that was accepted at `accepted_ns` into the books.
-    pub fn new(shared: Rc<Shared>, stream: TcpStream, number: u64, accepted_ns: u64) -> Connection {
-        let conversation = shared.converse(number, accepted_ns);
+    /// A connection that was accepted at `accepted_ns`.
+    pub fn new(shared: Rc<Shared>, stream: TcpStream, welcome: Welcome, accepted_ns: u64) -> Connection {
+        let Welcome { conversation, tls, implicit_tls, window_bytes } = welcome;
+        if let Some(bytes) = window_bytes {
+            // The kernel has a least size of its own; a socket that can't be set keeps the usual one.
+            let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&stream, bytes);
+        }
         Connection {
             shared,
-            stream,
+            wire: Wire::Plain(stream),
             conversation,
+            tls,
+            implicit_tls,
             input: Vec::new(),
             output: Vec::new(),
             active_ns: accepted_ns,
@@ -55,40 +72,67 @@ impl Connection {
 
     /// Serves the connection to its end.
     pub async fn serve(mut self) {
-        let delay = self.conversation.delay_before(&self.shared.site);
-        if !delay.is_zero() {
-            self.shared.timer.sleep(delay).await;
-        }
         let mut limit = pin!(sleep(self.shared.silence));
         let end = self.converse(limit.as_mut()).await;
         if let Err(Lost::Silent) = end {
             self.shared.books.borrow_mut().ledger.connection_timed_out();
             if self.output.is_empty() {
-                self.last_words();
+                Box::pin(self.last_words()).await;
             }
         }
-        self.conversation.give_up(&mut self.shared.books.borrow_mut(), clock::now_ns());
-        if end.is_ok() && !self.conversation.said_quit() {
-            self.let_read().await;
+        // A client that is left waiting has its delivery in flight until it gives up.
+        if !matches!(end, Ok(Then::Silence | Then::Stall)) {
+            self.conversation.give_up(&mut self.shared.books.borrow_mut(), clock::now_ns());
+        }
+        match end {
+            Ok(Then::Close) if self.conversation.said_quit() && !matches!(self.wire, Wire::Tls(_)) => {}
+            Ok(then) | Err(Lost::Handshake(then)) => Box::pin(self.end(then)).await,
+            Err(Lost::Closed | Lost::Silent) => {}
         }
     }
 
     /// Talks until one side is done.
-    async fn converse(&mut self, mut limit: Pin<&mut Sleep>) -> Result<(), Lost> {
+    async fn converse(&mut self, mut limit: Pin<&mut Sleep>) -> Result<Then, Lost> {
+        let before = self.conversation.before(&self.shared.sites);
+        self.shared.delay(before.delay).await;
+        if let Some(act) = before.act {
+            return Ok(act.then);
+        }
+        if self.implicit_tls {
+            Box::pin(self.encrypt()).await?;
+        }
         let mut pause = self.go_on();
         loop {
+            let next = pause?;
             if !self.output.is_empty() {
-                self.write_rest(limit.as_mut()).await?;
+                self.write_rest(&next, limit.as_mut()).await?;
             }
-            pause = match pause? {
+            pause = match next {
                 Pause::Input => poll_fn(|context| self.poll_input(context, limit.as_mut())).await,
                 Pause::Wait(delay) => {
-                    if !delay.is_zero() {
-                        self.shared.timer.sleep(delay).await;
+                    self.shared.delay(delay).await;
+                    self.go_on()
+                }
+                Pause::Drip { pace, .. } => {
+                    Box::pin(self.drip(pace)).await?;
+                    self.go_on()
+                }
+                Pause::Guard(delay) => match Box::pin(self.guard(delay)).await {
+                    true => self.spring_trap(),
+                    false => self.go_on(),
+                },
+                Pause::Endless(act) => Box::pin(self.say_endlessly(&act)).await,
+                Pause::StartTls => {
+                    Box::pin(self.encrypt()).await?;
+                    self.go_on()
+                }
+                Pause::Store => {
+                    if let Some(letter) = self.conversation.letter() {
+                        Box::pin(letter.hand_over()).await;
                     }
                     self.go_on()
                 }
-                Pause::Close => return Ok(()),
+                Pause::End(then) => return Ok(then),
             };
         }
     }
@@ -102,35 +146,38 @@ impl Connection {
     }
 
     /// Waits for bytes, then goes on with them.
-    fn poll_input(
-        &mut self,
-        context: &mut Context<'_>,
-        mut limit: Pin<&mut Sleep>,
-    ) -> Poll<Result<Pause, Lost>> {
+    fn poll_input(&mut self, context: &mut Context<'_>, limit: Pin<&mut Sleep>) -> Poll<Result<Pause, Lost>> {
         if let Poll::Ready(pause) = self.poll_read(context) {
             return Poll::Ready(pause);
         }
-        // The limit is set anew only when it runs out, not at each byte.
-        while limit.as_mut().poll(context).is_ready() {
-            match self.silence_left() {
-                Some(left) => limit.as_mut().reset(Instant::now() + left),
-                None => return Poll::Ready(Err(Lost::Silent)),
-            }
-        }
-        Poll::Pending
+        self.poll_silence(context, limit).map(Err)
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Pause, Lost>> {
         let shared = Rc::clone(&self.shared);
         let mut buffers = shared.buffers.borrow_mut();
         let kept = self.bring_back(&mut buffers);
-        let mut read = ReadBuf::new(&mut buffers.input[kept..]);
-        let end = ready!(Pin::new(&mut self.stream).poll_read(context, &mut read));
+        let room = buffers.input.len() - kept;
+        let wanted = self.conversation.chunk_bytes(&self.shared.sites).map_or(room, |chunk| chunk.min(room));
+        let mut read = ReadBuf::new(&mut buffers.input[kept..kept + wanted]);
+        let end = ready!(self.wire.poll_read(context, &mut read));
         let bytes = read.filled().len();
         if end.is_err() || bytes == 0 {
             return Poll::Ready(Err(Lost::Closed));
         }
         Poll::Ready(self.talk(&mut buffers, kept + bytes))
+    }
+
+    /// Ready when the client has been silent for too long. The limit is set anew only when it runs out, not at each
+    /// byte.
+    fn poll_silence(&mut self, context: &mut Context<'_>, mut limit: Pin<&mut Sleep>) -> Poll<Lost> {
+        while limit.as_mut().poll(context).is_ready() {
+            match self.silence_left() {
+                Some(left) => limit.as_mut().reset(Instant::now() + left),
+                None => return Poll::Ready(Lost::Silent),
+            }
+        }
+        Poll::Pending
     }
 
     /// Puts what was kept where the next bytes follow it. The conversation never leaves more than a cut line, or
@@ -144,11 +191,12 @@ impl Connection {
     fn talk(&mut self, buffers: &mut Buffers, filled: usize) -> Result<Pause, Lost> {
         let Buffers { input, output } = buffers;
         let input = &input[..filled];
-        let books = &mut *self.shared.books.borrow_mut();
+        let shared = Rc::clone(&self.shared);
+        let books = &mut *shared.books.borrow_mut();
         self.active_ns = clock::now_ns();
         output.clear();
         let (consumed, pause) =
-            self.conversation.advance(&self.shared.site, books, self.active_ns, input, output);
+            self.conversation.advance(&shared.sites, books, self.active_ns, input, output);
         let rest = &input[consumed..];
         if rest.is_empty() {
             self.input = Vec::new();
@@ -156,53 +204,27 @@ impl Connection {
             self.input.clear();
             self.input.extend_from_slice(rest);
         }
-        if output.is_empty() {
-            return Ok(pause);
-        }
-        // Not through the runtime, which knows of a new socket's readiness only after another turn of its loop.
-        let written = match send(&self.stream, output, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(written) => written,
-            Err(error) if would_block(error.kind()) => 0,
-            Err(_) => return Err(Lost::Closed),
+        // What is to be dripped is left for later.
+        let at_once = match pause {
+            Pause::Drip { from, .. } => from,
+            _ => output.len(),
+        };
+        let last = matches!(pause, Pause::End(Then::Close)) && self.conversation.said_quit();
+        let written = match output[..at_once].is_empty() {
+            true => 0,
+            false => self.wire.write_now(&output[..at_once], last).map_err(|_| Lost::Closed)?,
         };
         if written == output.len() {
-            self.conversation.written(books, clock::now_ns());
+            if self.conversation.is_answered() {
+                self.conversation.written(books, clock::now_ns());
+            }
         } else {
             self.output = output[written..].to_vec();
         }
-        Ok(pause)
-    }
-
-    /// Writes what the kernel did not take at once, as long as the client reads.
-    async fn write_rest(&mut self, mut limit: Pin<&mut Sleep>) -> Result<(), Lost> {
-        while !self.output.is_empty() {
-            poll_fn(|context| {
-                match self.stream.poll_write_ready(context) {
-                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost::Closed)),
-                    Poll::Pending => {}
-                }
-                while limit.as_mut().poll(context).is_ready() {
-                    match self.silence_left() {
-                        Some(left) => limit.as_mut().reset(Instant::now() + left),
-                        None => return Poll::Ready(Err(Lost::Silent)),
-                    }
-                }
-                Poll::Pending
-            })
-            .await?;
-            match self.stream.try_write(&self.output) {
-                Ok(written) => {
-                    self.output.drain(..written);
-                    self.active_ns = clock::now_ns();
-                }
-                Err(error) if would_block(error.kind()) => {}
-                Err(_) => return Err(Lost::Closed),
-            }
-        }
-        self.output = Vec::new();
-        self.conversation.written(&mut self.shared.books.borrow_mut(), clock::now_ns());
-        Ok(())
+        Ok(match pause {
+            Pause::Drip { from, pace } => Pause::Drip { from: from - written, pace },
+            pause => pause,
+        })
     }
 
     /// How much longer the client may be silent; `None` when it has been for too long.
@@ -211,36 +233,12 @@ impl Connection {
         self.shared.silence.checked_sub(silent).filter(|left| !left.is_zero())
     }
 
-    /// Tells a silent client why it is dropped, if the kernel takes the words at once.
-    fn last_words(&mut self) {
+    /// Says what is said to a client that talked too early.
+    fn spring_trap(&mut self) -> Result<Pause, Lost> {
         let mut words = Vec::new();
-        self.conversation.time_out(&mut self.shared.books.borrow_mut(), &mut words);
-        // Nothing is lost with them: the connection closes either way.
-        let _ = send(&self.stream, &words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-    }
-
-    /// Leaves a client that may still be writing the time to read our last reply: to close with bytes unread
-    /// would reset the connection and take the reply back.
-    async fn let_read(&mut self) {
-        if rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write).is_err() {
-            return;
-        }
-        let shared = Rc::clone(&self.shared);
-        let mut left_bytes = LINGER_BYTES;
-        let end = poll_fn(|context| {
-            loop {
-                let mut buffers = shared.buffers.borrow_mut();
-                let mut read = ReadBuf::new(&mut buffers.input);
-                let end = ready!(Pin::new(&mut self.stream).poll_read(context, &mut read));
-                let bytes = read.filled().len();
-                left_bytes = left_bytes.saturating_sub(bytes);
-                if end.is_err() || bytes == 0 || left_bytes == 0 {
-                    return Poll::Ready(());
-                }
-            }
-        });
-        // Either way the connection is closed next.
-        let _ = timeout(LINGER, end).await;
+        self.conversation.spring_trap(&self.shared.sites, &mut self.shared.books.borrow_mut(), &mut words);
+        self.output = words;
+        Ok(Pause::End(Then::Close))
     }
 }
 
@@ -249,11 +247,3 @@ impl Drop for Connection {
         self.conversation.ended(&mut self.shared.books.borrow_mut(), clock::now_ns());
     }
 }
-
-fn would_block(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// How long a client may take to read a last reply that it did not ask for, and how much more it may send.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;

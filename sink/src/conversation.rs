@@ -1,24 +1,21 @@
 //! One connection's conversation with its site, without the socket: bytes in, replies out, and in between the waits.
 //!
 //! It joins the three that must not know each other: the SMTP session (what is allowed), the site (what is said, and
-//! when) and the ledger (what came of it). It must not know how waiting or writing is done.
+//! when) and the books (what came of it). It must not know how waiting or writing is done.
 
+mod answer;
+
+use crate::books::Books;
 use crate::delivery::{Answered, Delivery};
 use crate::header::HeaderScan;
-use crate::ledger::Ledger;
-use crate::trace::Trace;
-use behaviour::{Answer, Dialogue, Occasion, Site};
+use crate::store::Letter;
+use crate::trace::Ended;
+use behaviour::{Act, Dialogue, Grown, Heard, Pace, Sites, Step, Then};
+use ring::digest::Digest;
 use smtp::server::{Event, Session};
-use smtp::{Reply, Stage};
+use smtp::{ForwardPath, Reply, ReversePath, Stage};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// The accounts of the sink, which every connection writes into.
-#[derive(Default)]
-pub struct Books {
-    pub ledger: Ledger,
-    /// `None` if nobody asked for one.
-    pub trace: Option<Trace>,
-}
 
 /// A connection's conversation.
 pub struct Conversation {
@@ -26,28 +23,100 @@ pub struct Conversation {
     connection: u64,
     session: Session,
     dialogue: Dialogue,
-    /// The answer to the session's pending event, while its delay runs.
-    due: Option<Answer>,
+    next: Next,
     /// The delivery in flight.
     delivery: Option<Delivery>,
     /// The delivery whose dot is answered by a reply that may not have been written yet.
     answered: Option<Answered>,
     header: HeaderScan,
+    /// The content of the message under way, where it is wanted.
+    letter: Option<Box<Letter>>,
     /// Content of the message under way.
     size_bytes: u64,
     bare_newline: bool,
+    content: Content,
+    /// LMTP: some recipient's reply was positive, its code.
+    taken_with: Option<u16>,
     said_quit: bool,
+    tls: TlsVersion,
+}
+
+/// What is done before anything else is heard.
+#[derive(Default)]
+enum Next {
+    #[default]
+    Hear,
+    /// The answer to the session's pending event, while its delay runs.
+    Answer {
+        act: Option<Arc<Act>>,
+        pace: Option<Pace>,
+        /// Of a RCPT.
+        recipient: Option<ForwardPath>,
+    },
+    /// What is said in the middle of a message.
+    Interrupt(Arc<Act>),
+    /// What comes after the reply, once its own delay is over.
+    Also {
+        act: Arc<Act>,
+        waited: bool,
+        stage: Stage,
+    },
+    End {
+        then: Then,
+        stage: Stage,
+    },
+}
+
+/// How the content that is under way comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Content {
+    #[default]
+    None,
+    /// After DATA.
+    Dots,
+    /// With BDAT.
+    Chunks,
+}
+
+/// What a connection is encrypted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersion {
+    #[default]
+    None,
+    V12,
+    V13,
 }
 
 /// Why a conversation goes no further for now. What has been said so far is to be written first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Pause {
     /// More bytes from the client are needed.
     Input,
     /// Go on after this long; zero: as soon as the replies are written.
     Wait(Duration),
-    /// Nothing more will be said.
-    Close,
+    /// As `Wait`, but a client that talks in the meantime has walked into a trap: [`Conversation::spring_trap`].
+    Guard(Duration),
+    /// What was said from this byte on is to be written at this pace; then go on.
+    Drip { from: usize, pace: Pace },
+    /// What the act says without end is to be written until the client closes.
+    Endless(Arc<Act>),
+    /// The TLS handshake is next.
+    StartTls,
+    /// The store is to take what there is of the message; then go on.
+    Store,
+    /// Nothing more will be said. [`Then::Close`] also where the protocol ends a session.
+    End(Then),
+}
+
+impl TlsVersion {
+    /// `1.2`, `1.3`; empty for none.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TlsVersion::None => "",
+            TlsVersion::V12 => "1.2",
+            TlsVersion::V13 => "1.3",
+        }
+    }
 }
 
 impl Conversation {
@@ -61,30 +130,51 @@ impl Conversation {
     ) -> Self {
         books.ledger.connection_opened(accepted_ns);
         books.ledger.delivery_started();
+        let delivery = Some(Delivery::new(accepted_ns, books.is_traced()));
         Conversation {
             connection,
             session,
             dialogue,
-            due: None,
-            delivery: Some(Delivery::new(accepted_ns)),
+            next: Next::Hear,
+            delivery,
             answered: None,
             header: HeaderScan::default(),
+            letter: None,
             size_bytes: 0,
             bare_newline: false,
+            content: Content::None,
+            taken_with: None,
             said_quit: false,
+            tls: TlsVersion::None,
         }
     }
 
-    /// How long the site leaves the connection alone before it serves it.
-    pub fn delay_before(&mut self, site: &Site) -> Duration {
-        site.step(&mut self.dialogue, Occasion { stage: Stage::Connect, recipient: None }).delay
+    /// What the site does with the connection before it serves it.
+    pub fn before(&mut self, sites: &Sites) -> Step {
+        sites.step(&mut self.dialogue, Stage::Connect, Heard::Nothing)
+    }
+
+    /// What the site does before, or instead of, the TLS handshake.
+    pub fn at_handshake(&mut self, sites: &Sites) -> Step {
+        sites.step(&mut self.dialogue, Stage::Handshake, Heard::Nothing)
+    }
+
+    /// The handshake is done: nothing that was said before it counts (RFC 3207 §4.2).
+    pub fn tls_established(&mut self, version: TlsVersion, books: &mut Books, now_ns: u64) {
+        books.ledger.handshake_ended(true);
+        self.session.tls_established();
+        self.dialogue.tls_established();
+        self.tls = version;
+        if let Some(delivery) = &mut self.delivery {
+            delivery.answered(Stage::Handshake, now_ns);
+        }
     }
 
     /// Goes on until something is missing. Returns how much of `input` is done with; the rest is to be given again,
     /// with what came after it. Replies are appended to `out`.
     pub fn advance(
         &mut self,
-        site: &Site,
+        sites: &Sites,
         books: &mut Books,
         now_ns: u64,
         input: &[u8],
@@ -92,11 +182,14 @@ impl Conversation {
     ) -> (usize, Pause) {
         let mut consumed = 0;
         loop {
-            if let Some(answer) = self.due.take() {
-                self.answer(&answer, books, out);
+            if let Some(pause) = self.go_on(sites, books, now_ns, out) {
+                return (consumed, pause);
             }
             if self.session.is_closed() {
-                return (consumed, Pause::Close);
+                return (consumed, Pause::End(Then::Close));
+            }
+            if self.session.is_starting_tls() {
+                return (consumed, Pause::StartTls);
             }
             if out.len() >= MAX_BATCH_BYTES {
                 return (consumed, Pause::Wait(Duration::ZERO));
@@ -106,16 +199,12 @@ impl Conversation {
             let Some(event) = event else {
                 return (consumed, Pause::Input);
             };
-            if let Event::Body(piece) = event {
-                self.size_bytes += piece.len() as u64;
-                self.header.feed(piece, &mut books.ledger.ids);
-                continue;
-            }
-            let delay = self.consider(&event, site, books, now_ns);
-            // A batch holds the end of one delivery at most, so that each ends when its own reply is written.
-            let one_too_many = self.answered.is_some() && self.session.stage() == Stage::Dot;
-            if !delay.is_zero() || one_too_many {
-                return (consumed, Pause::Wait(delay));
+            let pause = match event {
+                Event::Body(piece) => self.take_body(piece, sites, books),
+                event => self.consider(event, sites, books, now_ns),
+            };
+            if let Some(pause) = pause {
+                return (consumed, pause);
             }
         }
     }
@@ -124,24 +213,43 @@ impl Conversation {
     pub fn written(&mut self, books: &mut Books, now_ns: u64) {
         if let Some(answered) = self.answered.take() {
             books.ledger.delivery_ended();
-            if answered.accepted() {
-                books.ledger.accepted(&answered, now_ns);
-            }
-            if let Some(trace) = &mut books.trace {
-                trace.ended(self.connection, &answered.delivery, now_ns, Some(answered.code));
-            }
+            let first = !answered.accepted || books.ledger.accepted(&answered, now_ns);
+            tracing::debug!(
+                connection = self.connection,
+                code = answered.code,
+                accepted = answered.accepted,
+                again = !first,
+                bytes = answered.size_bytes,
+                "message"
+            );
+            let digest = self.letter.take().and_then(|letter| letter.digest());
+            self.trace(&answered.delivery, answered.code, !first, digest, books, now_ns);
         }
+    }
+
+    /// Whether something waits for [`Conversation::written`].
+    pub fn is_answered(&self) -> bool {
+        self.answered.is_some()
     }
 
     /// The last words to a client that was silent for too long; nothing while it is being answered.
     pub fn time_out(&mut self, books: &mut Books, out: &mut Vec<u8>) {
         // RFC 5321 §3.8: 421 before the server closes of its own accord; RFC 3463 §3.5: X.4.2
         let reply = Reply::new(421, Some((4, 4, 2)), "Idle for too long, closing transmission channel");
-        let before = out.len();
+        let (before, stage) = (out.len(), self.session.stage());
         self.session.reply(&reply, out);
         if out.len() > before {
-            books.ledger.replied(reply.code.get());
+            books.ledger.outcomes.replied(stage, reply.code.get());
         }
+    }
+
+    /// The client talked before it was greeted: tells it so, and the conversation is over.
+    pub fn spring_trap(&mut self, sites: &Sites, books: &mut Books, out: &mut Vec<u8>) {
+        let Some(trap) = &sites.home(&self.dialogue).offer.trap else { return };
+        self.session.reply(trap, out);
+        books.ledger.connection_trapped();
+        books.ledger.outcomes.replied(Stage::Banner, trap.code.get());
+        self.next = Next::End { then: Then::Close, stage: Stage::Banner };
     }
 
     /// Nothing more will be said or heard: what was in flight ends without a reply to its dot.
@@ -150,12 +258,14 @@ impl Conversation {
         // Answered, but the answer was not taken.
         self.delivery = self.answered.take().map(|answered| answered.delivery);
         self.end_delivery(books, now_ns);
+        self.letter = None;
     }
 
     /// The connection is gone.
     pub fn ended(&mut self, books: &mut Books, now_ns: u64) {
         self.give_up(books, now_ns);
         books.ledger.connection_closed();
+        tracing::debug!(connection = self.connection, "closed");
     }
 
     /// The client said QUIT and will close too: nothing of what was said can be lost.
@@ -163,86 +273,160 @@ impl Conversation {
         self.said_quit
     }
 
-    /// Asks the site about an event and keeps its answer; returns the delay before it.
-    fn consider(&mut self, event: &Event<'_>, site: &Site, books: &mut Books, now_ns: u64) -> Duration {
-        let mut recipient = None;
-        let mut refused_by_protocol = false;
-        match event {
-            Event::Mail { .. } => {
-                self.end_transaction(books, now_ns);
-                if self.delivery.is_none() {
-                    self.delivery = Some(Delivery::new(now_ns));
-                    books.ledger.delivery_started();
-                }
-                if let Some(delivery) = &mut self.delivery {
-                    delivery.mail_seen = true;
-                }
+    /// What the store is to take.
+    pub fn letter(&mut self) -> Option<&mut Letter> {
+        self.letter.as_deref_mut()
+    }
+
+    /// Most bytes to be read at once, where the site says so.
+    pub fn chunk_bytes(&self, sites: &Sites) -> Option<usize> {
+        sites.of_transaction(&self.dialogue).offer.chunk_bytes
+    }
+
+    /// A piece of the message.
+    fn take_body(&mut self, piece: &[u8], sites: &Sites, books: &mut Books) -> Option<Pause> {
+        let before = self.size_bytes;
+        self.size_bytes += piece.len() as u64;
+        self.header.feed(piece, &mut books.ledger.ids);
+        let is_full = self.letter.as_mut().is_some_and(|letter| letter.write(piece));
+        if sites.of_transaction(&self.dialogue).has_rules(Stage::Body) {
+            let in_chunk = self.content == Content::Chunks;
+            let grown = Grown { before, now: self.size_bytes, in_chunk };
+            let step = sites.step_at_body(&mut self.dialogue, grown);
+            if let Some(act) = step.act {
+                self.next = Next::Interrupt(act);
             }
-            Event::Hello { .. } | Event::Rset => self.end_transaction(books, now_ns),
-            Event::Rcpt { forward_path, .. } => recipient = Some(forward_path),
-            Event::EndOfData { bare_newline, too_big: _ } => {
-                self.bare_newline = *bare_newline;
+            if !step.delay.is_zero() {
+                return Some(Pause::Wait(step.delay));
+            }
+        }
+        is_full.then_some(Pause::Store)
+    }
+
+    /// Asks the site about an event and keeps its answer; a pause if that is not due at once.
+    fn consider(&mut self, event: Event<'_>, sites: &Sites, books: &mut Books, now_ns: u64) -> Option<Pause> {
+        let stage = self.session.stage();
+        let (mut sender, mut recipient) = (None, None);
+        let mut heard = Heard::Nothing;
+        // Some: whatever the site's rules say.
+        let mut decided = None;
+        match event {
+            Event::Hello { name, .. } => {
+                self.end_transaction(books, now_ns);
+                heard = Heard::Hello(name);
+            }
+            Event::Mail { reverse_path, .. } => {
+                self.begin_delivery(books, now_ns);
+                heard = Heard::Sender(sender.insert(reverse_path));
+            }
+            Event::Rcpt { forward_path, .. } => heard = Heard::Recipient(recipient.insert(forward_path)),
+            Event::Data => self.begin_content(Content::Dots, books),
+            Event::Bdat { .. } => {
+                if self.content == Content::None {
+                    self.begin_content(Content::Chunks, books);
+                }
+                // The reply belongs to the end of the chunk.
+                return None;
+            }
+            Event::NextRecipient { index } => heard = Heard::Accepted(index as usize),
+            Event::Rset => self.end_transaction(books, now_ns),
+            Event::EndOfData { bare_newline, .. } => {
+                self.content = Content::None;
+                if sites.home(&self.dialogue).offer.is_lmtp() {
+                    heard = Heard::Accepted(0);
+                }
+                self.bare_newline = bare_newline;
                 let id = self.header.finish(&mut books.ledger.ids);
                 if let Some(delivery) = &mut self.delivery {
                     delivery.id = id;
+                    delivery.answered(Stage::Body, now_ns);
                 }
             }
-            Event::Data => self.size_bytes = 0,
-            Event::Quit => self.said_quit = true,
-            Event::Invalid { .. } => refused_by_protocol = true,
-            Event::StartTls
-            | Event::AuthChallenge
-            | Event::Auth(_)
-            | Event::Bdat { .. }
-            | Event::EndOfChunk { .. }
-            | Event::NextRecipient { .. } => {
-                unreachable!("none of them is offered")
+            Event::Auth(credentials) => {
+                let offer = &sites.home(&self.dialogue).offer;
+                if !offer.admits(&credentials.user, &credentials.password) {
+                    decided = Some(Some(answer::bad_credentials()));
+                }
             }
-            Event::Connect | Event::Noop | Event::Vrfy | Event::Help | Event::Body(_) => {}
+            Event::Quit => self.said_quit = true,
+            // The session has the refusal that fits.
+            Event::Invalid { .. } => decided = Some(None),
+            Event::Connect | Event::StartTls | Event::AuthChallenge => {}
+            Event::EndOfChunk { .. } | Event::Noop | Event::Vrfy | Event::Help => {}
+            Event::Body(_) => unreachable!("taken before"),
         }
-        let step = site.step(&mut self.dialogue, Occasion { stage: self.session.stage(), recipient });
-        self.due = Some(if refused_by_protocol { Answer::Accept } else { step.answer });
-        step.delay
+        let Step { delay, pace, act } = sites.step(&mut self.dialogue, stage, heard);
+        self.next = Next::Answer { act: decided.unwrap_or(act), pace, recipient };
+        if stage == Stage::Banner && !delay.is_zero() && sites.home(&self.dialogue).offer.trap.is_some() {
+            return Some(Pause::Guard(delay));
+        }
+        // A batch holds the end of one delivery at most, so that each ends when its own reply is written.
+        let one_too_many = self.answered.is_some() && stage == Stage::Dot;
+        (!delay.is_zero() || one_too_many).then_some(Pause::Wait(delay))
     }
 
-    /// Gives the answer that is due to the session's pending event.
-    fn answer(&mut self, answer: &Answer, books: &mut Books, out: &mut Vec<u8>) {
-        let stage = self.session.stage();
-        let start = out.len();
-        match answer {
-            Answer::Accept => self.session.accept(out),
-            Answer::Reply(reply) => self.session.reply(reply, out),
+    fn begin_delivery(&mut self, books: &mut Books, now_ns: u64) {
+        self.end_transaction(books, now_ns);
+        if self.delivery.is_none() {
+            self.delivery = Some(Delivery::new(now_ns, books.is_traced()));
+            books.ledger.delivery_started();
         }
-        let code = code(&out[start..]);
-        books.ledger.replied(code);
-        if stage == Stage::Dot
-            && let Some(delivery) = self.delivery.take()
-        {
-            let (size_bytes, bare_newline) = (self.size_bytes, self.bare_newline);
-            self.answered = Some(Answered { delivery, code, size_bytes, bare_newline });
+        if let Some(delivery) = &mut self.delivery {
+            delivery.mail_seen = true;
         }
     }
 
     /// A transaction that had begun is given up by the client: its delivery ends without a reply to a dot.
     fn end_transaction(&mut self, books: &mut Books, now_ns: u64) {
-        if self.delivery.is_some_and(|delivery| delivery.mail_seen) {
+        if self.delivery.as_ref().is_some_and(|delivery| delivery.mail_seen) {
             self.end_delivery(books, now_ns);
+            self.content = Content::None;
+            self.dialogue.transaction_ended(false);
         }
     }
 
     fn end_delivery(&mut self, books: &mut Books, now_ns: u64) {
         if let Some(delivery) = self.delivery.take() {
             books.ledger.delivery_ended();
-            if let Some(trace) = &mut books.trace {
-                trace.ended(self.connection, &delivery, now_ns, None);
-            }
+            self.trace(&delivery, 0, false, None, books, now_ns);
         }
+    }
+
+    fn trace(
+        &self,
+        delivery: &Delivery,
+        code: u16,
+        again: bool,
+        digest: Option<Digest>,
+        books: &mut Books,
+        end_ns: u64,
+    ) {
+        if let Some(trace) = &mut books.trace {
+            let (connection, tls) = (self.connection, self.tls);
+            let ended = Ended { connection, delivery, end_ns, code, tls, again, digest };
+            trace.ended(&ended, &books.ledger.ids);
+        }
+    }
+
+    /// The content of a message comes.
+    fn begin_content(&mut self, content: Content, books: &Books) {
+        self.size_bytes = 0;
+        self.content = content;
+        let dialogue = &self.dialogue;
+        self.letter = books.store.begin(self.connection, dialogue.message(), || envelope(dialogue));
     }
 }
 
-/// The code of a reply as it was written.
-fn code(reply: &[u8]) -> u16 {
-    reply.iter().take(3).fold(0, |code, digit| code * 10 + u16::from(digit.wrapping_sub(b'0')))
+/// What a kept message begins with: the fields that final delivery adds (RFC 5321 §4.4 Return-Path), and one for each
+/// recipient.
+fn envelope(dialogue: &Dialogue) -> Vec<u8> {
+    let Some(words) = dialogue.words() else { return Vec::new() };
+    let sender = words.sender.as_ref().map_or("", ReversePath::as_str);
+    let mut fields = format!("Return-Path: <{sender}>\r\n");
+    for recipient in &words.recipients {
+        fields += &format!("Delivered-To: {}\r\n", recipient.as_str());
+    }
+    fields.into_bytes()
 }
 
 /// Replies are written at the latest when this much of them has come together.

@@ -19,6 +19,15 @@ pub enum Error {
         path: PathBuf,
         source: io::Error,
     },
+    /// A site's certificate or key is not usable.
+    Tls {
+        site: String,
+        reason: String,
+    },
+    /// No site takes connections at an address that is listened on.
+    NoSite {
+        address: SocketAddr,
+    },
     /// More connections were asked for than this process may have files for.
     TooManyConnections {
         wanted: usize,
@@ -50,7 +59,10 @@ impl Error {
             },
             Error::TooManyConnections { .. } => Some("raise the limit of open files: ulimit -n".to_owned()),
             Error::NoAddress => Some("give at least one ADDR:PORT".to_owned()),
-            Error::File { .. } | Error::System { .. } => None,
+            Error::NoSite { .. } => {
+                Some("give a site without `listen`, or with this address in it".to_owned())
+            }
+            Error::Tls { .. } | Error::File { .. } | Error::System { .. } => None,
         }
     }
 }
@@ -60,6 +72,8 @@ impl fmt::Display for Error {
         match self {
             Error::NoAddress => write!(f, "no address to listen on"),
             Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::Tls { site, reason } => write!(f, "TLS of site {site}: {reason}"),
+            Error::NoSite { address } => write!(f, "no site takes connections at {address}"),
             Error::File { path, source } => write!(f, "cannot write {}: {source}", path.display()),
             Error::TooManyConnections { wanted, possible } => {
                 write!(
@@ -78,7 +92,10 @@ impl std::error::Error for Error {
             Error::Listen { source, .. } | Error::File { source, .. } | Error::System { source, .. } => {
                 Some(source)
             }
-            Error::NoAddress | Error::TooManyConnections { .. } => None,
+            Error::NoAddress
+            | Error::Tls { .. }
+            | Error::NoSite { .. }
+            | Error::TooManyConnections { .. } => None,
         }
     }
 }

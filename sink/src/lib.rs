@@ -8,14 +8,16 @@
 //! |---|---|
 //! | [`sink`](crate::Sink) | configuration in, account out |
 //! | `accept`, `listener`, `limits` | who gets in |
-//! | `connection` | one socket: reading, waiting, writing |
+//! | `connection`, `wire`, `tls` | one socket: reading, waiting, writing, ending; in the clear or not |
 //! | `conversation` | one connection without its socket: joins session, site and books |
 //! | `timer` | the waits of all connections |
-//! | `header`, `message_id` | which message it is |
-//! | `delivery`, `ledger`, `trace`, `records` | the books, and the files they end in |
+//! | `header`, `message_id`, `seen` | which message it is, and whether it came before |
+//! | `books`: `ledger`, `outcomes`, `totals`, `delivery`, `trace`, `records` | the accounts, and the files they end in |
+//! | `store` | the mail itself, where it is wanted |
 //! | `watch` | samples and live lines |
 
 mod accept;
+mod books;
 mod clock;
 mod connection;
 mod conversation;
@@ -26,14 +28,25 @@ mod ledger;
 mod limits;
 mod listener;
 mod message_id;
+mod outcomes;
 mod records;
+mod seen;
 mod shared;
 mod sink;
+mod store;
 mod timer;
+mod tls;
+mod totals;
 mod trace;
 mod watch;
+mod wire;
 
 pub use error::Error;
-pub use ledger::{IdCounts, Live, Totals};
+pub use ledger::Live;
+pub use limits::connections_possible;
 pub use listener::{ENOUGH_BACKLOG, backlog_max};
+pub use outcomes::OutcomeCount;
 pub use sink::{Config, SILENCE, Sink, until_signal};
+pub use store::Keep;
+pub use totals::{IdCounts, Totals};
+pub use watch::{Show, json_lines};

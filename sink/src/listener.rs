@@ -5,15 +5,19 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 /// Listens on `address`; port 0 takes a free one. Accepted sockets have TCP_NODELAY from birth, because on Linux
-/// they take it over from the listening one.
+/// they take it over from the listening one; so with the receive buffer, which must be small before the connection is
+/// there for its window to be.
 ///
 /// # Errors
 /// Above all that the port is in use, or not ours to take.
-pub fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen_on(address: SocketAddr, window_bytes: Option<usize>) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if let Some(bytes) = window_bytes {
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    }
     bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
     Ok(TcpListener::from(socket))

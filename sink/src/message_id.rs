@@ -8,12 +8,45 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 /// One id. It has its text only together with the [`Ids`] that made it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId {
     /// Place of the text in the table, from 1: RUN, or the whole value if it is not of the usual form.
     text: NonZeroU32,
     number: u64,
     intended_ns: u64,
+}
+
+/// What an id is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// Of the usual form; `run` is the place of the run's name among the texts, from 0.
+    Numbered { run: u32, number: u64, intended_ns: u64 },
+    /// Any other text.
+    Text,
+}
+
+impl MessageId {
+    /// An id of the usual form, of a run whose name is known.
+    pub fn numbered(run: u32, number: u64, intended_ns: u64) -> MessageId {
+        MessageId { text: NonZeroU32::MIN.saturating_add(run), number, intended_ns }
+    }
+
+    pub fn whole(self) -> Whole {
+        match self.number {
+            WHOLE => Whole::Text,
+            number => Whole::Numbered { run: self.text.get() - 1, number, intended_ns: self.intended_ns },
+        }
+    }
+
+    /// The whole value, as it came; `texts` are those of the [`Ids`] that made it.
+    pub fn text(self, texts: &[Box<str>]) -> impl fmt::Display + use<'_> {
+        Text { id: self, text: &texts[self.text.get() as usize - 1] }
+    }
+
+    /// When the message was meant to be sent, CLOCK_MONOTONIC of its sender.
+    pub fn intended_ns(self) -> u64 {
+        self.intended_ns
+    }
 }
 
 /// The texts that ids are made of, each kept once.
@@ -44,7 +77,12 @@ impl Ids {
 
     /// The whole value of an id, as it came.
     pub fn text(&self, id: MessageId) -> impl fmt::Display + use<'_> {
-        Text { id, text: &self.texts[id.text.get() as usize - 1] }
+        id.text(&self.texts)
+    }
+
+    /// What ids are made of, in the order in which it came.
+    pub fn texts(&self) -> &[Box<str>] {
+        &self.texts
     }
 
     fn place(&mut self, text: &str) -> Option<NonZeroU32> {

@@ -1,8 +1,9 @@
 //! The files that a sink leaves: opened before it starts, so that a run is not lost to a wrong path at its end.
 
-use crate::conversation::Books;
+use crate::books::Books;
 use crate::error::Error;
-use crate::ledger::Totals;
+use crate::totals::Totals;
+use crate::trace::Trace;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,8 +12,13 @@ use std::path::{Path, PathBuf};
 #[derive(Default)]
 pub struct Records {
     ledger: Option<Output>,
-    /// Deliveries, and those in flight.
-    trace: Option<(Output, Output)>,
+    trace: Option<TraceFiles>,
+}
+
+struct TraceFiles {
+    /// `None` once the trace has it, to be written while the sink runs.
+    deliveries: Option<Output>,
+    in_flight: Output,
 }
 
 struct Output {
@@ -33,24 +39,43 @@ impl Records {
                 fs::create_dir_all(folder)
                     .map_err(|source| Error::File { path: folder.to_owned(), source })?;
                 let create = |name| Output::create(folder.join(name));
-                Some((create("deliveries.csv")?, create("in_flight.csv")?))
+                let deliveries = Some(create("deliveries.csv")?);
+                Some(TraceFiles { deliveries, in_flight: create("in_flight.csv")? })
             }
         };
         Ok(Records { ledger, trace })
     }
 
-    pub fn traced(&self) -> bool {
-        self.trace.is_some()
+    /// The trace that is asked for; one that spills takes its file along.
+    ///
+    /// # Errors
+    /// No thread for a trace that spills.
+    pub fn trace(&mut self, spill: bool) -> io::Result<Option<Trace>> {
+        match &mut self.trace {
+            None => Ok(None),
+            Some(files) => match files.deliveries.take_if(|_| spill) {
+                None => Ok(Some(Trace::default())),
+                Some(output) => Trace::spilling(output.file).map(Some),
+            },
+        }
     }
 
     /// Writes everything.
     ///
     /// # Errors
     /// [`Error::File`], for example on a full disk.
-    pub fn write(self, totals: &Totals, books: &Books) -> Result<(), Error> {
-        if let (Some((deliveries, in_flight)), Some(trace)) = (self.trace, &books.trace) {
-            deliveries.write(|out| trace.write_deliveries(&books.ledger.ids, out))?;
-            in_flight.write(|out| trace.write_in_flight(out))?;
+    pub fn write(self, totals: &Totals, books: &mut Books) -> Result<(), Error> {
+        if let (Some(files), Some(trace)) = (self.trace, &mut books.trace) {
+            let ids = &books.ledger.ids;
+            match files.deliveries {
+                Some(deliveries) => deliveries.write(|out| trace.write_deliveries(ids, out))?,
+                None => {
+                    let path = files.in_flight.path.with_file_name("deliveries.csv");
+                    let spilled = trace.write_deliveries(ids, &mut io::sink());
+                    spilled.map_err(|source| Error::File { path, source })?;
+                }
+            }
+            files.in_flight.write(|out| trace.write_in_flight(out))?;
         }
         // Last, so that who sees a whole ledger finds a whole trace.
         match self.ledger {

@@ -1,22 +1,26 @@
 //! What all connections of one sink share on its thread.
 
-use crate::conversation::{Books, Conversation};
+use crate::books::Books;
+use crate::clock;
+use crate::conversation::Conversation;
 use crate::timer::Timer;
-use behaviour::Site;
-use smtp::server::{Options, Session};
+use crate::tls::{Server, Servers};
+use behaviour::Sites;
+use smtp::server::Session;
 use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The common ground of the tasks. Borrowed only between two waits, never across one.
 pub struct Shared {
-    pub site: Site,
+    pub sites: Sites,
     pub timer: Timer,
     pub books: RefCell<Books>,
     pub buffers: RefCell<Buffers>,
     /// How long a client may neither write nor read.
     pub silence: Duration,
-    session: Arc<Options>,
+    tls: Servers,
 }
 
 /// Used by one connection at a time, for as long as it has bytes in its hands.
@@ -25,27 +29,52 @@ pub struct Buffers {
     pub output: Vec<u8>,
 }
 
+/// What a new connection is given by its site.
+pub struct Welcome {
+    pub conversation: Conversation,
+    pub tls: Option<Arc<Server>>,
+    /// TLS comes before the greeting.
+    pub implicit_tls: bool,
+    /// SO_RCVBUF, where the site has one.
+    pub window_bytes: Option<usize>,
+}
+
 impl Shared {
-    pub fn new(site: Site, timer: Timer, books: Books, silence: Duration) -> Shared {
-        Shared {
-            site,
-            timer,
-            books: RefCell::new(books),
-            buffers: RefCell::new(Buffers { input: vec![0; INPUT_BYTES].into(), output: Vec::new() }),
-            silence,
-            session: Arc::new(Options::new(HOST_NAME)),
-        }
+    pub fn new(sites: Sites, tls: Servers, timer: Timer, books: Books, silence: Duration) -> Shared {
+        let buffers = RefCell::new(Buffers { input: vec![0; INPUT_BYTES].into(), output: Vec::new() });
+        Shared { sites, timer, books: RefCell::new(books), buffers, silence, tls }
     }
 
-    /// The conversation of a new connection.
-    pub fn converse(&self, number: u64, accepted_ns: u64) -> Conversation {
-        let session = Session::new(Arc::clone(&self.session));
-        let dialogue = self.site.dialogue(number);
-        Conversation::new(number, session, dialogue, accepted_ns, &mut self.books.borrow_mut())
+    /// The conversation of a new connection, the `number`th. `None` where no site is at `local`.
+    pub fn welcome(
+        &self,
+        number: u64,
+        local: SocketAddr,
+        client: IpAddr,
+        accepted_ns: u64,
+    ) -> Option<Welcome> {
+        let dialogue = self.sites.dialogue(number, local, client)?;
+        let (place, site) = (self.sites.home_place(&dialogue), self.sites.home(&dialogue));
+        let session = Session::new(Arc::clone(&site.offer.smtp));
+        let conversation =
+            Conversation::new(number, session, dialogue, accepted_ns, &mut self.books.borrow_mut());
+        Some(Welcome {
+            conversation,
+            tls: self.tls[place].clone(),
+            implicit_tls: site.offer.has_implicit_tls(),
+            window_bytes: site.offer.window_bytes,
+        })
+    }
+
+    /// Waits for a site's delay, and notes by how much its end was missed.
+    pub async fn delay(&self, delay: Duration) {
+        if !delay.is_zero() {
+            let due_ns = self.timer.sleep(delay).await;
+            let late = Duration::from_nanos(clock::now_ns().saturating_sub(due_ns));
+            self.books.borrow_mut().ledger.delayed(late);
+        }
     }
 }
 
-/// RFC 6761 §6.2: a name under `test` is nobody's.
-pub const HOST_NAME: &str = "sink.test";
 /// As much as one read takes: whole messages of the usual size, while it stays in the processor's cache.
 const INPUT_BYTES: usize = 64 * 1024;

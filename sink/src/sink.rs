@@ -1,19 +1,20 @@
 //! A sink from its configuration to its account.
 
-use crate::accept::accept;
+use crate::accept::{Numbers, accept};
+use crate::books::Books;
 use crate::clock;
-use crate::conversation::Books;
 use crate::error::Error;
-use crate::ledger::{Ledger, Totals};
+use crate::ledger::Ledger;
 use crate::limits;
 use crate::listener;
 use crate::records::Records;
 use crate::shared::Shared;
+use crate::store::{Keep, Store};
 use crate::timer::Timer;
-use crate::trace::Trace;
-use crate::watch;
-use behaviour::Site;
-use std::cell::Cell;
+use crate::tls::{self, Servers};
+use crate::totals::Totals;
+use crate::watch::{self, Show};
+use behaviour::Sites;
 use std::future::{Future, pending};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -30,21 +31,44 @@ use tokio::time::sleep;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
-    pub site: Site,
+    pub sites: Sites,
+    /// What becomes of the mail.
+    pub keep: Keep,
     /// JSON, written at the end.
     pub ledger: Option<PathBuf>,
     /// The ledger lists every id.
     pub ids: bool,
-    /// Folder for `deliveries.csv` and `in_flight.csv`, written at the end.
+    /// Folder for `deliveries.csv` and `in_flight.csv`.
     pub trace: Option<PathBuf>,
-    /// Write a line of JSON ten times a second.
-    pub live: bool,
+    /// Write deliveries while the sink runs, not at the end.
+    pub spill: bool,
     /// Connections open at once; `None`: as many as there may be files.
     pub connections_max: Option<usize>,
     /// End after this long.
     pub duration: Option<Duration>,
     /// How long a client may neither write nor read before it is dropped.
     pub silence: Duration,
+    /// Where to write the certificate of the authority that signed the sites' certificates.
+    pub authority: Option<PathBuf>,
+}
+
+impl Config {
+    /// Listens on `listen`, keeps nothing, writes nothing, never ends.
+    pub fn new(listen: Vec<SocketAddr>, sites: Sites) -> Config {
+        Config {
+            listen,
+            sites,
+            keep: Keep::Discard,
+            ledger: None,
+            ids: false,
+            trace: None,
+            spill: false,
+            connections_max: None,
+            duration: None,
+            silence: SILENCE,
+            authority: None,
+        }
+    }
 }
 
 /// RFC 5321 §4.5.3.2.7: a server should wait at least 5 minutes for the next command.
@@ -57,6 +81,8 @@ pub struct Sink {
     addresses: Vec<SocketAddr>,
     connections_max: usize,
     records: Records,
+    tls: Servers,
+    store: Store,
 }
 
 impl Sink {
@@ -64,7 +90,7 @@ impl Sink {
     ///
     /// # Errors
     /// Whatever would make the run useless, before it begins.
-    pub fn open(config: Config) -> Result<Sink, Error> {
+    pub fn open(mut config: Config) -> Result<Sink, Error> {
         if config.listen.is_empty() {
             return Err(Error::NoAddress);
         }
@@ -76,14 +102,27 @@ impl Sink {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for &address in &config.listen {
-            let opened =
-                listener::listen_on(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let window_bytes = config.sites.window_bytes_at(address);
+            let opened = listener::listen_on(address, window_bytes)
+                .and_then(|listener| Ok((listener.local_addr()?, listener)));
             let (bound, listener) = opened.map_err(|source| Error::Listen { address, source })?;
             listeners.push(listener);
             addresses.push(bound);
         }
+        // Port 0 has become another one.
+        for (asked, bound) in config.listen.iter().zip(&addresses) {
+            if !config.sites.is_at(*asked) && !config.sites.is_at(*bound) {
+                return Err(Error::NoSite { address: *bound });
+            }
+        }
         let records = Records::create(config.ledger.as_deref(), config.trace.as_deref())?;
-        Ok(Sink { config, listeners, addresses, connections_max, records })
+        let tls = tls::servers(&config.sites, config.authority.as_deref())?;
+        let store = Store::open(&config.keep)
+            .map_err(|source| Error::System { doing: "make the folders for mail", source })?;
+        if let Store::Files(_) = store {
+            config.sites.keep_words();
+        }
+        Ok(Sink { config, listeners, addresses, connections_max, records, tls, store })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -91,36 +130,49 @@ impl Sink {
         &self.addresses
     }
 
+    /// How many connections it holds at once.
+    pub fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
     /// Serves until `stop` or the configured duration is over, then writes the files and returns the account.
     ///
-    /// Writes `ready ADDR:PORT` for each listener to `out`, and the live lines if they are wanted. `stop` is made
-    /// inside the runtime before that, so that a signal sent by whoever saw `ready` is not missed.
+    /// Writes `ready ADDR:PORT` for each listener to `out`, and shows where it stands ten times a second, if that is
+    /// wanted. `stop` is made inside the runtime before that, so that a signal sent by whoever saw `ready` is not
+    /// missed.
     ///
     /// # Errors
     /// No runtime, or `stop` cannot be waited for; at the end [`Error::File`].
     pub fn run<S: Future<Output = ()>>(
-        self,
+        mut self,
         stop: impl FnOnce() -> io::Result<S>,
-        out: impl Write + Send + 'static,
+        out: impl Write,
+        show: Option<Show>,
     ) -> Result<Totals, Error> {
-        let trace = self.records.traced().then(Trace::default);
+        let trace = self
+            .records
+            .trace(self.config.spill)
+            .map_err(|source| Error::System { doing: "start a thread for the trace", source })?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
             .map_err(|source| Error::System { doing: "start the event loop", source })?;
-        let books = Books { ledger: Ledger::default(), trace };
+        let books = Books { ledger: Ledger::default(), trace, store: self.store };
         let serving = Serving {
             config: self.config,
             listeners: self.listeners,
             addresses: self.addresses,
             connections_max: self.connections_max,
+            tls: self.tls,
         };
         let ids = serving.config.ids;
-        let shared = runtime.block_on(serving.serve(books, stop, out))?;
+        let shared = runtime.block_on(serving.serve(books, stop, out, show))?;
         // Ends every connection in the books.
         drop(runtime);
         let books = &mut *shared.books.borrow_mut();
         let totals = books.ledger.totals(ids, clock::cpu_s());
+        let Totals { messages, duplicates, connections, .. } = totals;
+        tracing::info!(connections, messages, duplicates, "over");
         self.records.write(&totals, books)?;
         Ok(totals)
     }
@@ -132,6 +184,7 @@ struct Serving {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     connections_max: usize,
+    tls: Servers,
 }
 
 impl Serving {
@@ -139,17 +192,20 @@ impl Serving {
         self,
         books: Books,
         stop: impl FnOnce() -> io::Result<S>,
-        mut out: impl Write + Send + 'static,
+        mut out: impl Write,
+        show: Option<Show>,
     ) -> Result<Rc<Shared>, Error> {
         let system = |doing| move |source| Error::System { doing, source };
         let stop = stop().map_err(system("wait for signals"))?;
         let timer = Timer::new().map_err(system("make a timer"))?;
         let traced = books.trace.is_some();
-        let shared = Rc::new(Shared::new(self.config.site, timer, books, self.config.silence));
-        let number = Rc::new(Cell::new(0));
-        for listener in self.listeners {
+        let Config { sites, silence, .. } = self.config;
+        let shared = Rc::new(Shared::new(sites, self.tls, timer, books, silence));
+        let numbers = Rc::new(Numbers::of_shard(0, 1));
+        for (listener, address) in self.listeners.into_iter().zip(&self.addresses) {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(system("watch a listener"))?;
-            spawn_local(accept(listener, self.connections_max, Rc::clone(&number), Rc::clone(&shared)));
+            let (numbers, shared) = (Rc::clone(&numbers), Rc::clone(&shared));
+            spawn_local(accept(listener, *address, self.connections_max, numbers, shared));
         }
         if traced {
             spawn_local(watch::sample(Rc::clone(&shared)));
@@ -159,9 +215,9 @@ impl Serving {
         out.write_all(ready.as_bytes())
             .and_then(|()| out.flush())
             .map_err(system("say where the sink listens"))?;
-        if self.config.live {
-            let lines = watch::line_writer(out).map_err(system("start a thread for the live lines"))?;
-            spawn_local(watch::report(Rc::clone(&shared), lines));
+        if let Some(show) = show {
+            let states = watch::start_showing(show).map_err(system("start a thread for the live lines"))?;
+            spawn_local(watch::report(Rc::clone(&shared), states));
         }
         let over = async {
             match self.config.duration {
@@ -169,6 +225,7 @@ impl Serving {
                 None => pending().await,
             }
         };
+        tracing::info!(addresses = ?self.addresses, connections_max = self.connections_max, "listening");
         select! {
             () = stop => {}
             () = over => {}

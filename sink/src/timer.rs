@@ -53,10 +53,12 @@ impl Timer {
         Ok(Timer { fd: AsyncFd::with_interest(fd, Interest::READABLE)?, waits: RefCell::new(waits) })
     }
 
-    /// Ends no earlier than `delay` from now. Needs [`Timer::run`] running on the same thread.
-    pub async fn sleep(&self, delay: Duration) {
+    /// Ends no earlier than `delay` from now, and returns when that was to be, CLOCK_MONOTONIC. Needs [`Timer::run`]
+    /// running on the same thread.
+    pub async fn sleep(&self, delay: Duration) -> u64 {
         let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX / 2);
-        let due_ns = (clock::now_ns() + delay_ns).next_multiple_of(TICK_NS);
+        let wanted_ns = clock::now_ns() + delay_ns;
+        let due_ns = wanted_ns.next_multiple_of(TICK_NS);
         let mut waiting = false;
         poll_fn(|context| {
             if waiting && clock::now_ns() >= due_ns {
@@ -69,6 +71,7 @@ impl Timer {
             Poll::Pending
         })
         .await;
+        wanted_ns
     }
 
     /// Wakes who is due; never ends but on an error of the timerfd.

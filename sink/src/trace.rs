@@ -1,26 +1,29 @@
 //! The trace of a run: each delivery with its times, and how many were in flight at each moment.
 //!
 //! The two are kept apart on purpose: the samples come from a counter that knows no durations, so that Little's law
-//! is a check of one by the other. It must not know sockets or sessions.
+//! is a check of one by the other. A delivery takes 88 bytes until it is written: at the end, or while the sink
+//! runs, by a thread of its own, when it is told to spill. It must not know sockets or sessions.
 
+mod row;
+mod spill;
+
+use crate::conversation::TlsVersion;
 use crate::delivery::Delivery;
-use crate::message_id::{Ids, MessageId};
+use crate::message_id::Ids;
+use ring::digest::Digest;
+use row::{HEADER, Row, write_row};
+use spill::Spill;
+use std::fs::File;
 use std::io::{self, Write};
 
-/// Everything that `--trace` writes at the end.
+/// Everything that `--trace` writes.
 #[derive(Default)]
 pub struct Trace {
-    deliveries: Vec<Row>,
+    rows: Vec<Row>,
+    /// Of the rows, by place, where content is hashed.
+    digests: Vec<(usize, [u8; 32])>,
     in_flight: Vec<Sample>,
-}
-
-struct Row {
-    id: Option<MessageId>,
-    connection: u64,
-    start_ns: u64,
-    end_ns: u64,
-    /// 0: the delivery ended without a reply to its dot.
-    code: u16,
+    spill: Option<Spill>,
 }
 
 struct Sample {
@@ -28,32 +31,60 @@ struct Sample {
     in_flight: u64,
 }
 
+/// A delivery that ended, in the words of who saw it.
+pub struct Ended<'a> {
+    pub connection: u64,
+    pub delivery: &'a Delivery,
+    pub end_ns: u64,
+    /// Of the reply to the dot; 0 if there was none.
+    pub code: u16,
+    pub tls: TlsVersion,
+    /// The message had been accepted before.
+    pub again: bool,
+    pub digest: Option<Digest>,
+}
+
 impl Trace {
-    /// A delivery ended; `code` is that of the reply to the dot, `None` if there was none.
-    pub fn ended(&mut self, connection: u64, delivery: &Delivery, end_ns: u64, code: Option<u16>) {
-        let Delivery { start_ns, id, .. } = *delivery;
-        self.deliveries.push(Row { id, connection, start_ns, end_ns, code: code.unwrap_or(0) });
+    /// A trace whose deliveries go to `file` while the sink runs.
+    ///
+    /// # Errors
+    /// The thread that writes cannot be started.
+    pub fn spilling(file: File) -> io::Result<Trace> {
+        Ok(Trace { spill: Some(Spill::start(file)?), ..Trace::default() })
+    }
+
+    /// A delivery ended.
+    pub fn ended(&mut self, ended: &Ended<'_>, ids: &Ids) {
+        if let Some(digest) = &ended.digest {
+            let bytes = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
+            self.digests.push((self.rows.len(), bytes));
+        }
+        self.rows.push(Row::new(ended));
+        if self.rows.len() >= SPILL_ROWS
+            && let Some(spill) = &mut self.spill
+        {
+            spill.take(std::mem::take(&mut self.rows), std::mem::take(&mut self.digests), ids);
+        }
     }
 
     pub fn sample(&mut self, at_ns: u64, in_flight: u64) {
         self.in_flight.push(Sample { at_ns, in_flight });
     }
 
-    /// One row for each delivery attempt in the order in which they ended; no id and no code are empty cells.
+    /// One row for each delivery attempt in the order in which they ended; `out` is not used by a trace that spills.
     ///
     /// # Errors
-    /// What `out` says.
-    pub fn write_deliveries(&self, ids: &Ids, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(b"id,connection,start_ns,end_ns,code\n")?;
-        for row in &self.deliveries {
-            if let Some(id) = row.id {
-                write_cell(&ids.text(id).to_string(), out)?;
-            }
-            write!(out, ",{},{},{},", row.connection, row.start_ns, row.end_ns)?;
-            match row.code {
-                0 => out.write_all(b"\n")?,
-                code => writeln!(out, "{code}")?,
-            }
+    /// What `out`, or the file that it spilled to, says.
+    pub fn write_deliveries(&mut self, ids: &Ids, out: &mut impl Write) -> io::Result<()> {
+        if let Some(mut spill) = self.spill.take() {
+            spill.take(std::mem::take(&mut self.rows), std::mem::take(&mut self.digests), ids);
+            return spill.finish();
+        }
+        out.write_all(HEADER.as_bytes())?;
+        let mut digests = self.digests.iter().peekable();
+        for (place, row) in self.rows.iter().enumerate() {
+            let digest = digests.next_if(|(at, _)| *at == place).map(|(_, digest)| digest);
+            write_row(row, digest, ids.texts(), out)?;
         }
         out.flush()
     }
@@ -71,11 +102,5 @@ impl Trace {
     }
 }
 
-/// A cell of CSV, RFC 4180 §2 (5) to (7).
-fn write_cell(text: &str, out: &mut impl Write) -> io::Result<()> {
-    if text.contains([',', '"']) {
-        write!(out, "\"{}\"", text.replace('"', "\"\""))
-    } else {
-        out.write_all(text.as_bytes())
-    }
-}
+/// Deliveries that are handed over at once: a few milliseconds of work for the thread that writes.
+const SPILL_ROWS: usize = 16 * 1024;

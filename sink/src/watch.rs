@@ -1,6 +1,7 @@
 //! Looks at the sink from time to time: the samples of the trace and the live lines.
 
 use crate::clock;
+use crate::ledger::Live;
 use crate::shared::Shared;
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -28,39 +29,51 @@ pub fn sample_once(shared: &Shared) {
     }
 }
 
-/// Gives the state of the sink as a line of JSON to `lines` ten times a second, until nobody takes them. A line
-/// that finds the one before not taken yet is left out.
-pub async fn report(shared: Rc<Shared>, lines: SyncSender<Vec<u8>>) {
+/// Shows where a sink stands; an error ends the showing, and not the sink.
+pub type Show = Box<dyn FnMut(&Live) -> io::Result<()> + Send>;
+
+/// Gives the state of the sink to `states` ten times a second, until nobody takes them. A state that finds the one
+/// before not taken yet is left out.
+pub async fn report(shared: Rc<Shared>, states: SyncSender<Live>) {
     let mut ticks = interval(REPORT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let live = shared.books.borrow().ledger.live(clock::cpu_s());
-        let mut line = serde_json::to_vec(&live).expect("numbers can always be written as JSON");
-        line.push(b'\n');
-        if let Err(TrySendError::Disconnected(_)) = lines.try_send(line) {
+        if let Err(TrySendError::Disconnected(_)) = states.try_send(live) {
             return;
         }
     }
 }
 
-/// Starts a thread that writes lines: a reader that stops reading then stops that thread, and not the sink. It ends
+/// Starts a thread that shows states: a reader that stops reading then stops that thread, and not the sink. It ends
 /// with its reader; whoever wants the sink to end too says so otherwise.
 ///
 /// # Errors
 /// The thread cannot be started.
-pub fn line_writer(mut out: impl Write + Send + 'static) -> io::Result<SyncSender<Vec<u8>>> {
-    let (lines, due) = sync_channel::<Vec<u8>>(1);
-    let write = move || {
-        for line in due {
-            if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+pub fn start_showing(mut show: Show) -> io::Result<SyncSender<Live>> {
+    let (states, due) = sync_channel::<Live>(1);
+    let work = move || {
+        for live in due {
+            if show(&live).is_err() {
                 return;
             }
         }
     };
-    thread::Builder::new().name("live".to_owned()).spawn(write)?;
-    Ok(lines)
+    thread::Builder::new().name("live".to_owned()).spawn(work)?;
+    Ok(states)
+}
+
+/// Shows each state as a line of JSON.
+pub fn json_lines(mut out: impl Write + Send + 'static) -> Show {
+    Box::new(move |live| {
+        let mut line = serde_json::to_vec(live).expect("numbers can always be written as JSON");
+        line.push(b'\n');
+        out.write_all(&line)?;
+        out.flush()
+    })
 }
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
-const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// Between two states that are shown.
+pub const REPORT_EVERY: Duration = Duration::from_millis(100);

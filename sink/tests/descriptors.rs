@@ -2,9 +2,9 @@
 //!
 //! Alone in its process, because it lowers the limit of open files for all of it.
 
-use behaviour::Site;
+use behaviour::{Site, Sites};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use sink::{Config, SILENCE, Sink};
+use sink::{Config, Sink};
 use std::fs::File;
 use std::io::Read;
 use std::net::TcpStream;
@@ -15,26 +15,16 @@ use tokio::sync::oneshot;
 fn without_descriptors_a_connection_waits_and_is_served_later() {
     let files = Rlimit { current: Some(FILES), maximum: Some(FILES) };
     setrlimit(Resource::Nofile, files).unwrap();
-    let config = Config {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        site: Site::new(0, &[], &[]).unwrap(),
-        ledger: None,
-        ids: false,
-        trace: None,
-        live: false,
-        connections_max: None,
-        duration: None,
-        silence: SILENCE,
-    };
+    let sites = Sites::one(0, Site::new("sink", &[]).unwrap());
+    let config = Config::new(vec!["127.0.0.1:0".parse().unwrap()], sites);
     let sink = Sink::open(config).unwrap();
     let address = sink.addresses()[0];
     let (stop, stopped) = oneshot::channel::<()>();
     let null = || File::open("/dev/null");
-    let out = File::options().write(true).open("/dev/null").unwrap();
     let stopped = async {
         let _ = stopped.await;
     };
-    let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), out));
+    let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), std::io::sink(), None));
     let mut greeting = [0; 4];
     let mut first = TcpStream::connect(address).unwrap();
     first.read_exact(&mut greeting).unwrap();

@@ -2,34 +2,24 @@
 //!
 //! Alone in its process, because it measures the whole of it.
 
-use behaviour::Site;
-use sink::{Config, SILENCE, Sink};
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use behaviour::{Site, Sites};
+use sink::{Config, Sink};
+use std::fs;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use tokio::sync::oneshot;
 
 #[test]
 fn held_connections_and_large_messages_take_little_memory() {
-    let config = Config {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        site: Site::new(0, &[], &[]).unwrap(),
-        ledger: None,
-        ids: false,
-        trace: None,
-        live: false,
-        connections_max: None,
-        duration: None,
-        silence: SILENCE,
-    };
+    let sites = Sites::one(0, Site::new("sink", &[]).unwrap());
+    let config = Config::new(vec!["127.0.0.1:0".parse().unwrap()], sites);
     let sink = Sink::open(config).unwrap();
     let address = sink.addresses()[0];
     let (stop, stopped) = oneshot::channel::<()>();
-    let out = File::options().write(true).open("/dev/null").unwrap();
     let stopped = async {
         let _ = stopped.await;
     };
-    let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), out));
+    let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), io::sink(), None));
 
     // Everything that is made once is made now.
     let mut held: Vec<TcpStream> = (0..100).map(|_| hold(address)).collect();

@@ -26,7 +26,7 @@ pub use manifest::{Machine, Manifest, Sampling};
 pub use row::{Point, RunRow, SCHEMA_VERSION};
 pub use sample::SampleRow;
 pub use summary::{SummaryRow, summarize, summary_table};
-pub use table::Table;
+pub use table::{Table, spread};
 pub use trace::{Delivery, InFlightSample, Trace, TraceFigures};
 pub use verdict::{Account, complaints};
 pub use word::{Grouping, InvalidReason, LimitedBy, Placement};

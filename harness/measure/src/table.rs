@@ -97,7 +97,7 @@ pub(crate) fn range(min: f64, max: f64) -> String {
 }
 
 /// `833 (830..835)`, or the one value where all three read the same.
-pub(crate) fn spread(median: f64, min: f64, max: f64) -> String {
+pub fn spread(median: f64, min: f64, max: f64) -> String {
     let (median, range) = (short(Some(median)), range(min, max));
     if median == range { median } else { format!("{median} ({range})") }
 }

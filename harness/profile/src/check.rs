@@ -1,10 +1,11 @@
 //! From the text to an experiment: every value is checked here, and each refusal names its line and what to do.
 
-use crate::behaviour::{Delay, Reply, Sink, Stage};
 use crate::experiment::{Driver, Durability, Experiment, LoadModel, Mta, Placement, Queue, Spawn, Tls};
 use crate::plan::{Plan, Point, SubjectPlan};
-use crate::raw::{RawDelays, RawProfile, RawQueue, RawReplies, RawSubject, Texts};
+use crate::raw::{RawProfile, RawQueue, RawStages, RawSubject, Texts};
+use crate::sink::Sink;
 use crate::value::Checker;
+use behaviour::{Delay, DelayRule, ReplyRule, Rule, Site};
 use settings::Error;
 use std::path::Path;
 use std::time::Duration;
@@ -55,7 +56,10 @@ impl Checker<'_> {
         let placement =
             self.word("placement", raw.placement.as_deref(), "pinned", Placement::ALL, |w| w.as_str())?;
         let tls = self.word("tls", raw.tls.as_deref(), "none", Tls::ALL, |w| w.as_str())?;
-        let sink = Sink { delays: self.delays(&raw.sink.delay)?, replies: self.replies(&raw.sink.reply)? };
+        let sink = Sink {
+            delays: self.delays(raw.sink.delay.as_ref())?,
+            replies: self.replies(raw.sink.reply.as_ref())?,
+        };
         let plan = Plan {
             seed: raw.seed.unwrap_or(1),
             repeats,
@@ -224,88 +228,56 @@ impl Checker<'_> {
         let delays = delays.transpose()?;
         if let Some(delays) = &delays {
             self.sweep("points.delay", delays)?;
-            self.not_twice(raw.sink.delay.each.is_some(), "points.delay", "sink.delay.each")?;
+            self.not_twice(
+                raw.sink.delay.as_ref().is_some_and(|delay| delay.each.is_some()),
+                "points.delay",
+                "sink.delay.each",
+            )?;
         }
         let size = raw.load.size.unwrap_or(SIZE);
         let mut expanded = Vec::new();
         for delay in delays.map_or(vec![None], |delays| delays.into_iter().map(Some).collect()) {
             for size_bytes in sizes.clone().unwrap_or(vec![size]) {
                 for concurrency in &points.concurrency {
-                    expanded.push(Point { concurrency: *concurrency, size_bytes, delay });
+                    expanded.push(Point { concurrency: *concurrency, size_bytes, delay: delay.clone() });
                 }
             }
         }
         Ok(expanded)
     }
 
-    fn delays(&self, raw: &RawDelays) -> Result<Vec<(Stage, Delay)>, Error> {
-        let given = Stage::ALL.iter().filter_map(|stage| raw.at(*stage).map(|text| (*stage, text)));
-        given
-            .map(|(stage, text)| Ok((stage, self.delay(&format!("sink.delay.{}", stage.as_str()), text)?)))
-            .collect()
+    fn delays(&self, raw: Option<&RawStages<String>>) -> Result<Vec<DelayRule>, Error> {
+        let rule = |(stage, text): (&str, &String)| {
+            let parsed = DelayRule::parse(&format!("{stage}={text}"), &no_files);
+            parsed.map_err(|message| self.error(&format!("sink.delay.{stage}"), message))
+        };
+        raw.into_iter().flat_map(RawStages::given).map(rule).collect()
     }
 
     fn delay(&self, key: &str, text: &str) -> Result<Delay, Error> {
-        Delay::parse(text).map_err(|message| self.error(key, message))
+        Delay::parse(text, &no_files).map_err(|message| self.error(key, message))
     }
 
-    fn replies(&self, raw: &RawReplies) -> Result<Vec<(Stage, Reply)>, Error> {
+    fn replies(&self, raw: Option<&RawStages<Texts>>) -> Result<Vec<ReplyRule>, Error> {
         let mut replies = Vec::new();
-        for stage in Stage::ALL {
-            let Some(Texts(texts)) = raw.at(*stage) else { continue };
-            let key = format!("sink.reply.{}", stage.as_str());
-            let parsed =
-                texts.iter().map(|text| Reply::parse(text).map_err(|message| self.error(&key, message)));
-            let parsed = parsed.collect::<Result<Vec<Reply>, Error>>()?;
-            let percent: f64 = parsed.iter().map(|reply| reply.percent).sum();
-            if percent > 100.0 + 1e-9 {
-                let message = format!("the replies at `{}` come to {percent} per cent", stage.as_str());
-                return Err(self
-                    .error(&key, message)
-                    .with_hint("let them come to 100 at most; the rest is accepted"));
-            }
-            replies.extend(parsed.into_iter().map(|reply| (*stage, reply)));
+        for (stage, Texts(texts)) in raw.into_iter().flat_map(RawStages::given) {
+            let key = format!("sink.reply.{stage}");
+            let parsed = texts.iter().map(|text| {
+                ReplyRule::parse(&format!("{stage}={text}")).map_err(|message| self.error(&key, message))
+            });
+            let parsed = parsed.collect::<Result<Vec<ReplyRule>, Error>>()?;
+            // The sink would say so too, when the first trial has begun.
+            let rules: Vec<Rule> = parsed.iter().cloned().map(Rule::from).collect();
+            Site::new("sink", &rules).map_err(|message| self.error(&key, message))?;
+            replies.extend(parsed);
         }
         Ok(replies)
     }
 }
 
-impl RawDelays {
-    fn at(&self, stage: Stage) -> Option<&str> {
-        let text = match stage {
-            Stage::Each => &self.each,
-            Stage::Connect => &self.connect,
-            Stage::Banner => &self.banner,
-            Stage::Ehlo => &self.ehlo,
-            Stage::Mail => &self.mail,
-            Stage::Rcpt => &self.rcpt,
-            Stage::Data => &self.data,
-            Stage::Dot => &self.dot,
-            Stage::Rset => &self.rset,
-            Stage::Noop => &self.noop,
-            Stage::Quit => &self.quit,
-        };
-        text.as_deref()
-    }
-}
-
-impl RawReplies {
-    fn at(&self, stage: Stage) -> Option<&Texts> {
-        let texts = match stage {
-            Stage::Connect => return None,
-            Stage::Each => &self.each,
-            Stage::Banner => &self.banner,
-            Stage::Ehlo => &self.ehlo,
-            Stage::Mail => &self.mail,
-            Stage::Rcpt => &self.rcpt,
-            Stage::Data => &self.data,
-            Stage::Dot => &self.dot,
-            Stage::Rset => &self.rset,
-            Stage::Noop => &self.noop,
-            Stage::Quit => &self.quit,
-        };
-        texts.as_ref()
-    }
+/// A trial must be the same wherever its profile is run.
+fn no_files(_: &str) -> Result<String, String> {
+    Err("a profile takes no latencies from files".to_owned())
 }
 
 const SIZE: u64 = 4096;

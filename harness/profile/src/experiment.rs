@@ -1,6 +1,6 @@
 //! A checked profile: no defaults left open, axes expanded, numbers resolved for each trial.
 
-use crate::behaviour::Sink;
+use crate::sink::Sink;
 use std::time::Duration;
 
 /// Everything a run does, decided before anything starts.
@@ -104,7 +104,6 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
 
 words! {
     /// How mail comes in; rows of different models never meet in a ratio.

@@ -3,16 +3,16 @@
 //! Nothing is started here and no process is known; whoever runs the trials takes them as they stand. All that can
 //! be wrong with a profile is found here, with file, line and what to write instead.
 
-mod behaviour;
 mod check;
 mod experiment;
 mod order;
 mod plan;
 mod raw;
+mod sink;
 mod value;
 
-pub use behaviour::{Delay, Reply, Sink, Stage};
 pub use check::{Context, parse, read};
 pub use experiment::{
     Driver, Durability, Experiment, Load, LoadModel, Mta, Placement, Queue, Spawn, Subject, Tls, Trial,
 };
+pub use sink::Sink;

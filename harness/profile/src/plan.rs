@@ -1,10 +1,11 @@
 //! From checked parts to the list of trials: what each subject means at each point, and how much mail it gets.
 
-use crate::behaviour::{Delay, Sink, Stage};
 use crate::experiment::{Driver, Durability, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial};
 use crate::order::{interleave, mix};
 use crate::raw::Count;
+use crate::sink::Sink;
 use crate::value::Checker;
+use behaviour::{Delay, DelayRule, Scope};
 use settings::Error;
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ impl Checker<'_> {
             let subjects = plan.subjects.iter().map(|subject| self.resolve(subject, point, plan, &mut notes));
             let subjects = subjects.collect::<Result<Vec<Subject>, Error>>()?;
             let mut sink = plan.sink.clone();
-            sink.delays.extend(point.delay.map(|delay| (Stage::Each, delay)));
+            sink.delays.extend(point.delay.clone().map(|delay| DelayRule { scope: Scope::Each, delay }));
             let messages = self.messages(plan, point, &sink, &subjects)?;
             resolved.push((subjects, sink, messages));
         }

@@ -41,43 +41,54 @@ pub(crate) struct RawLoad {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSink {
-    #[serde(default)]
-    pub delay: RawDelays,
-    #[serde(default)]
-    pub reply: RawReplies,
+    pub delay: Option<RawStages<String>>,
+    /// Each a text or a list of them.
+    pub reply: Option<RawStages<Texts>>,
 }
 
-/// A delay by stage; a struct rather than a map, so that a wrong stage is an unknown key.
-#[derive(Debug, Default, Deserialize)]
+/// A rule by stage; a struct rather than a map, so that a wrong stage is an unknown key.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RawDelays {
-    pub each: Option<String>,
-    pub connect: Option<String>,
-    pub banner: Option<String>,
-    pub ehlo: Option<String>,
-    pub mail: Option<String>,
-    pub rcpt: Option<String>,
-    pub data: Option<String>,
-    pub dot: Option<String>,
-    pub rset: Option<String>,
-    pub noop: Option<String>,
-    pub quit: Option<String>,
+pub(crate) struct RawStages<T> {
+    pub each: Option<T>,
+    pub connect: Option<T>,
+    pub banner: Option<T>,
+    pub ehlo: Option<T>,
+    pub starttls: Option<T>,
+    pub handshake: Option<T>,
+    pub auth: Option<T>,
+    pub mail: Option<T>,
+    pub rcpt: Option<T>,
+    pub data: Option<T>,
+    pub body: Option<T>,
+    pub dot: Option<T>,
+    pub rset: Option<T>,
+    pub noop: Option<T>,
+    pub quit: Option<T>,
 }
 
-/// Replies by stage, each a text or a list of them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawReplies {
-    pub each: Option<Texts>,
-    pub banner: Option<Texts>,
-    pub ehlo: Option<Texts>,
-    pub mail: Option<Texts>,
-    pub rcpt: Option<Texts>,
-    pub data: Option<Texts>,
-    pub dot: Option<Texts>,
-    pub rset: Option<Texts>,
-    pub noop: Option<Texts>,
-    pub quit: Option<Texts>,
+impl<T> RawStages<T> {
+    /// What is given, by the name of the stage.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &T)> {
+        let all = [
+            ("each", &self.each),
+            ("connect", &self.connect),
+            ("banner", &self.banner),
+            ("ehlo", &self.ehlo),
+            ("starttls", &self.starttls),
+            ("handshake", &self.handshake),
+            ("auth", &self.auth),
+            ("mail", &self.mail),
+            ("rcpt", &self.rcpt),
+            ("data", &self.data),
+            ("body", &self.body),
+            ("dot", &self.dot),
+            ("rset", &self.rset),
+            ("noop", &self.noop),
+            ("quit", &self.quit),
+        ];
+        all.into_iter().filter_map(|(stage, given)| Some((stage, given.as_ref()?)))
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@ use measure::Machine;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use subject::machine;
 
 /// Settings of the kernel that bound a trial.
 const SETTINGS: &[&str] = &[
@@ -19,15 +20,12 @@ const SETTINGS: &[&str] = &[
 
 /// `spool` is where the trials have their spools, `cores` how many this process may use.
 pub fn describe(cores: usize, descriptors_max: u64, spool: &Path) -> Machine {
-    let uname = rustix::system::uname();
-    let words = [uname.sysname(), uname.release(), uname.machine()];
     let processes = rustix::process::getrlimit(rustix::process::Resource::Nproc);
     Machine {
-        cpu_model: field("/proc/cpuinfo", "model name"),
+        cpu_model: machine::cpu_model(),
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
-        memory_bytes: field("/proc/meminfo", "MemTotal")
-            .and_then(|text| Some(text.strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)),
-        kernel: words.map(|word| word.to_string_lossy().into_owned()).join(" "),
+        memory_bytes: machine::memory_bytes(),
+        kernel: machine::kernel(),
         descriptors_max,
         processes_max: processes.current,
         kernel_settings: settings(),
@@ -41,13 +39,6 @@ fn settings() -> BTreeMap<String, String> {
         Some(((*name).to_owned(), text.split_whitespace().collect::<Vec<_>>().join(" ")))
     };
     SETTINGS.iter().filter_map(read).collect()
-}
-
-/// The value of the first `name : value` line.
-fn field(file: &str, name: &str) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
-    let lines = text.lines().filter_map(|line| line.split_once(':'));
-    lines.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned()).next()
 }
 
 /// Type and device of the mount that holds `path`: the one with the longest mount point above it.

@@ -10,6 +10,29 @@ pub fn raise_open_file_limit() -> std::io::Result<Option<u64>> {
     Ok(limit.maximum)
 }
 
+/// As the kernel names it; `None` on architectures where it does not.
+pub fn cpu_model() -> Option<String> {
+    field("/proc/cpuinfo", "model name")
+}
+
+pub fn memory_bytes() -> Option<u64> {
+    Some(field("/proc/meminfo", "MemTotal")?.strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+/// Name, release and architecture, as of uname(2).
+pub fn kernel() -> String {
+    let uname = rustix::system::uname();
+    let words = [uname.sysname(), uname.release(), uname.machine()];
+    words.map(|word| word.to_string_lossy().into_owned()).join(" ")
+}
+
+/// The value of the first `name : value` line.
+fn field(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned()).next()
+}
+
 /// Processor time in seconds that all cores together spent working, and that a hypervisor took away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Busy {

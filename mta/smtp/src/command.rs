@@ -1,5 +1,5 @@
-//! One command line into a value, RFC 5321 §4.1.1. It must not know what came before, nor allocate for anything
-//! but an address.
+//! One command line into a value, RFC 5321 §4.1.1. It must not know what came before, nor allocate for
+//! anything but an address.
 
 mod parameters;
 mod verb;
@@ -205,8 +205,8 @@ fn auth(argument: &str) -> Result<Command<'_>, CommandError> {
     }
 }
 
-/// RFC 5321 §4.1.4: a name that does not resolve, or is not even a domain, is no reason to refuse mail; so one
-/// word is all that is asked for.
+/// RFC 5321 §4.1.4: a name that does not resolve, or is not even a domain, is no reason to refuse mail; so
+/// one word is all that is asked for.
 fn hello_name(argument: &str) -> Result<&str, CommandError> {
     if argument.is_empty() || argument.contains(' ') {
         return Err(CommandError::Arguments(Stage::Ehlo));

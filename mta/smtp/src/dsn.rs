@@ -1,7 +1,7 @@
 //! What a sender asks to be told of its mail: the parameters of DSN, RFC 3461 §4.
 //!
-//! Parsed once at the edge into types that hold only what may be sent again. It must not know commands, nor how a
-//! notification is made.
+//! Parsed once at the edge into types that hold only what may be sent again. It must not know commands, nor
+//! how a notification is made.
 
 use crate::xtext;
 use std::fmt;
@@ -110,8 +110,8 @@ pub struct OriginalRecipient {
 }
 
 impl OriginalRecipient {
-    /// Parses the value, `type;address`: at most 500 bytes. The address is xtext that stands for printable ASCII;
-    /// one of the type `utf-8` may have characters beyond ASCII as they are (RFC 6533 §3).
+    /// Parses the value, `type;address`: at most 500 bytes. The address is xtext that stands for printable
+    /// ASCII; one of the type `utf-8` may have characters beyond ASCII as they are (RFC 6533 §3).
     pub fn parse(value: &str) -> Option<OriginalRecipient> {
         let (address_type, address) = value.split_once(';')?;
         // RFC 3461 §4.2: a type that is registered; none has other characters

@@ -1,7 +1,8 @@
 //! Reverse-path, forward-path and mailbox: the addresses of an envelope.
 //!
-//! Parsed once at the edge into types that hold only what may be sent again. Addresses beyond ASCII (RFC 6531) are
-//! refused unless they are asked for by name: `parse_utf8`. It must not know what an address is for, nor look a domain up.
+//! Parsed once at the edge into types that hold only what may be sent again. Addresses beyond ASCII (RFC
+//! 6531) are refused unless they are asked for by name: `parse_utf8`. It must not know what an address is
+//! for, nor look a domain up.
 
 mod grammar;
 
@@ -27,8 +28,8 @@ impl Mailbox {
         Mailbox::parse_in(Charset::Ascii, text)
     }
 
-    /// As [`Mailbox::parse`], with characters beyond ASCII in local part and domain (RFC 6531 §3.3). A domain is kept
-    /// as written too, and not held against IDNA.
+    /// As [`Mailbox::parse`], with characters beyond ASCII in local part and domain (RFC 6531 §3.3). A domain
+    /// is kept as written too, and not held against IDNA.
     ///
     /// # Errors
     /// As [`Mailbox::parse`]; the lengths are in bytes.

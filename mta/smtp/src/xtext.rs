@@ -1,7 +1,8 @@
-//! xtext: how a parameter of MAIL or RCPT holds what a parameter cannot hold, RFC 3461 §4. It must not know which.
+//! xtext: how a parameter of MAIL or RCPT holds what a parameter cannot hold, RFC 3461 §4. It must not know
+//! which.
 
-/// Whether `text` is xtext of nothing but printable ASCII: RFC 3461 §4.2 and §4.4 ask for that, and what ends up in a
-/// header or a log must hold neither a line end nor a NUL.
+/// Whether `text` is xtext of nothing but printable ASCII: RFC 3461 §4.2 and §4.4 ask for that, and what ends
+/// up in a header or a log must hold neither a line end nor a NUL.
 pub(crate) fn is_printable(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -45,10 +45,19 @@ pub enum End {
 
 /// Reaps one ended child, if there is one; never waits.
 pub fn reap() -> io::Result<Option<Exit>> {
+    reap_from(-1)
+}
+
+/// Reaps this child if it has ended, and no other; never waits.
+pub fn reap_child(pid: Pid) -> io::Result<Option<Exit>> {
+    reap_from(pid.as_raw_nonzero().get())
+}
+
+fn reap_from(children: libc::pid_t) -> io::Result<Option<Exit>> {
     let mut status = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: writes an int and a rusage through valid pointers
-    let pid = unsafe { libc::wait4(-1, &mut status, libc::WNOHANG, usage.as_mut_ptr()) };
+    let pid = unsafe { libc::wait4(children, &mut status, libc::WNOHANG, usage.as_mut_ptr()) };
     if pid == -1 {
         let error = io::Error::last_os_error();
         return if error.raw_os_error() == Some(libc::ECHILD) { Ok(None) } else { Err(error) };

@@ -1,39 +1,60 @@
-//! One line of a site's behaviour as people write it: `dot=1s`, `rcpt=450@10`.
+//! One rule of a site: where and when it holds, and what it changes. As people write it on a command line: `dot=1s`,
+//! `rcpt=450@10`.
 
-use crate::delay::Delay;
+use crate::act::{Act, Pace};
+use crate::delay::{Delay, ReadFile};
+use crate::refusal;
+use crate::when::When;
 use smtp::Stage;
-use std::str::FromStr;
+use std::fmt;
+use std::sync::Arc;
 
 /// Where a rule holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Every stage that ends in a reply of the site's, but QUIT, unless the stage has rules of its own.
+    /// Every stage that ends in a reply of the site's, but QUIT, unless the stage has rules of its own for the same.
     Each,
     Stage(Stage),
 }
 
+/// One rule. What it does not change is left to the rules after it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    pub scope: Scope,
+    pub when: When,
+    /// Above 0, at most 100: the share of the occasions, one draw deciding among the rules of a stage. `None`: always.
+    pub percent: Option<f64>,
+    /// At the body: once this many bytes of it have come. `None`: at each chunk.
+    pub after_bytes: Option<u64>,
+    pub delay: Option<Delay>,
+    pub pace: Option<Pace>,
+    pub act: Option<Arc<Act>>,
+}
+
 /// `STAGE=DELAY`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DelayRule {
     pub scope: Scope,
     pub delay: Delay,
 }
 
-/// `STAGE=CODE` or `STAGE=CODE@PERCENT`: that share of the replies at the stage is this refusal.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// `STAGE=REPLY` or `STAGE=REPLY@PERCENT`: that share of the replies at the stage is this one.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReplyRule {
     pub scope: Scope,
-    /// 400 to 599.
-    pub code: u16,
+    /// As [`refusal::parse`] reads it.
+    pub reply: String,
     /// Above 0, at most 100.
     pub percent: f64,
 }
 
 impl Scope {
     /// What `each` stands for.
-    pub const EACH: [Stage; 8] = [
+    pub const EACH: [Stage; 10] = [
         Stage::Banner,
         Stage::Ehlo,
+        Stage::StartTls,
+        Stage::Auth,
         Stage::Mail,
         Stage::Rcpt,
         Stage::Data,
@@ -42,50 +63,143 @@ impl Scope {
         Stage::Noop,
     ];
 
-    fn parse(text: &str) -> Result<Scope, String> {
+    /// Reads `each` or the name of a stage.
+    ///
+    /// # Errors
+    /// Names all there are.
+    pub fn parse(text: &str) -> Result<Scope, String> {
         match text.trim() {
             "each" => Ok(Scope::Each),
-            name => match name.parse() {
-                Ok(Stage::Body) => Err("`body` has no reply of its own; write data or dot".to_owned()),
-                Ok(stage) => Ok(Scope::Stage(stage)),
-                Err(error) => Err(format!("{error} each")),
-            },
+            name => name.parse().map(Scope::Stage).map_err(|error| format!("{error} each")),
+        }
+    }
+
+    /// Whether the rule is for `stage`, by its own name or as one of each.
+    pub fn covers(self, stage: Stage) -> bool {
+        match self {
+            Scope::Each => Scope::EACH.contains(&stage),
+            Scope::Stage(own) => own == stage,
+        }
+    }
+
+    /// The stage whose words a reply for it has.
+    pub fn stage(self) -> Stage {
+        match self {
+            Scope::Each => Stage::Mail,
+            Scope::Stage(stage) => stage,
         }
     }
 }
 
-impl FromStr for DelayRule {
-    type Err = String;
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Each => f.write_str("each"),
+            Scope::Stage(stage) => stage.fmt(f),
+        }
+    }
+}
 
-    fn from_str(text: &str) -> Result<DelayRule, String> {
+impl Rule {
+    /// A rule that changes nothing yet and always holds.
+    pub fn new(scope: Scope) -> Rule {
+        Rule {
+            scope,
+            when: When::default(),
+            percent: None,
+            after_bytes: None,
+            delay: None,
+            pace: None,
+            act: None,
+        }
+    }
+}
+
+impl DelayRule {
+    /// Reads `dot=1s`.
+    ///
+    /// # Errors
+    /// What is wrong and what to write instead.
+    pub fn parse(text: &str, read: ReadFile<'_>) -> Result<DelayRule, String> {
         let Some((stage, delay)) = text.split_once('=') else {
             return Err(format!("`{text}` is not STAGE=DELAY, such as dot=1s or each=uniform(10ms,30ms)"));
         };
-        Ok(DelayRule { scope: Scope::parse(stage)?, delay: delay.parse()? })
+        Ok(DelayRule { scope: Scope::parse(stage)?, delay: Delay::parse(delay, read)? })
     }
 }
 
-impl FromStr for ReplyRule {
-    type Err = String;
+impl fmt::Display for DelayRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.scope, self.delay)
+    }
+}
 
-    fn from_str(text: &str) -> Result<ReplyRule, String> {
+impl From<DelayRule> for Rule {
+    fn from(rule: DelayRule) -> Rule {
+        Rule { delay: Some(rule.delay), ..Rule::new(rule.scope) }
+    }
+}
+
+impl ReplyRule {
+    /// Reads `rcpt=450@10` or `rcpt=450 4.2.2 Mailbox full@10`.
+    ///
+    /// # Errors
+    /// What is wrong and what to write instead.
+    pub fn parse(text: &str) -> Result<ReplyRule, String> {
         let Some((stage, reply)) = text.split_once('=') else {
-            return Err(format!("`{text}` is not STAGE=CODE or STAGE=CODE@PERCENT, such as rcpt=450@10"));
+            return Err(format!("`{text}` is not STAGE=REPLY or STAGE=REPLY@PERCENT, such as rcpt=450@10"));
         };
         let scope = Scope::parse(stage)?;
-        if scope == Scope::Stage(Stage::Connect) {
-            return Err("`connect` has no reply of its own; write banner".to_owned());
+        let (reply, percent) = share(reply)?;
+        can_reply(scope)?;
+        refusal::parse(scope.stage(), reply)?;
+        Ok(ReplyRule { scope, reply: reply.to_owned(), percent })
+    }
+}
+
+impl fmt::Display for ReplyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.scope, self.reply)?;
+        if self.percent < 100.0 { write!(f, "@{}", self.percent) } else { Ok(()) }
+    }
+}
+
+impl From<ReplyRule> for Rule {
+    fn from(rule: ReplyRule) -> Rule {
+        let reply = refusal::parse(rule.scope.stage(), &rule.reply).expect("read before by ReplyRule::parse");
+        let percent = Some(rule.percent).filter(|&percent| percent < 100.0);
+        Rule { percent, act: Some(Arc::new(Act::reply(reply))), ..Rule::new(rule.scope) }
+    }
+}
+
+/// Whether there is a reply at all to be replaced.
+///
+/// # Errors
+/// At the connection itself and the handshake there is none.
+pub fn can_reply(scope: Scope) -> Result<(), String> {
+    match scope {
+        Scope::Stage(Stage::Connect) => Err("`connect` has no reply of its own; write banner".to_owned()),
+        Scope::Stage(Stage::Handshake) => {
+            Err("`handshake` has no reply of its own; write starttls".to_owned())
         }
-        let (code_text, percent_text) = reply.split_once('@').unwrap_or((reply, "100"));
-        let code = match code_text.trim().parse() {
-            Ok(code @ 400..=599) => code,
-            _ => return Err(format!("`{code_text}` is not a refusal; write a code from 400 to 599")),
-        };
-        let percent = match percent_text.trim().trim_end_matches('%').parse() {
-            Ok(percent) if percent > 0.0 && percent <= 100.0 => percent,
-            _ => return Err(format!("`{percent_text}` is not a percentage above 0 and up to 100")),
-        };
-        Ok(ReplyRule { scope, code, percent })
+        Scope::Stage(_) | Scope::Each => Ok(()),
+    }
+}
+
+/// `REPLY@PERCENT`: the part after the last `@`, if it is a number; 100 without one.
+fn share(text: &str) -> Result<(&str, f64), String> {
+    let Some((reply, percent)) = text.rsplit_once('@') else { return Ok((text.trim(), 100.0)) };
+    Ok((reply.trim(), self::percent(percent)?))
+}
+
+/// Above 0 and up to 100; a `%` may follow.
+///
+/// # Errors
+/// Anything else.
+pub fn percent(text: &str) -> Result<f64, String> {
+    match text.trim().trim_end_matches('%').trim_end().parse() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err(format!("`{text}` is not a percentage above 0 and up to 100")),
     }
 }
 
@@ -93,33 +207,39 @@ impl FromStr for ReplyRule {
 mod tests {
     use super::*;
 
+    fn no_files(_: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+
     #[test]
-    fn rules_are_read_as_written() {
-        let rule: ReplyRule = "rcpt=450@10".parse().unwrap();
-        assert_eq!(rule, ReplyRule { scope: Scope::Stage(Stage::Rcpt), code: 450, percent: 10.0 });
-        assert_eq!("dot=554".parse::<ReplyRule>().unwrap().percent, 100.0);
-        assert_eq!("each=421@0.5%".parse::<ReplyRule>().unwrap().scope, Scope::Each);
-        let rule: DelayRule = "connect=5ms".parse().unwrap();
-        assert_eq!(rule.scope, Scope::Stage(Stage::Connect));
+    fn rules_are_written_as_they_are_read() {
+        for text in ["rcpt=450@10", "dot=554", "each=421@0.5", "mail=550 5.7.1 Go away@20"] {
+            assert_eq!(ReplyRule::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(ReplyRule::parse("each=421@0.5%").unwrap().percent, 0.5);
+        for text in ["connect=5ms", "each=uniform(10ms,30ms)", "body=1s", "handshake=2s"] {
+            assert_eq!(DelayRule::parse(text, &no_files).unwrap().to_string(), text);
+        }
     }
 
     #[test]
     fn a_bad_rule_is_refused_with_a_way_out() {
         for (text, part) in [
-            ("rcpt", "STAGE=CODE"),
-            ("rcpt=250", "400 to 599"),
-            ("rcpt=4500", "400 to 599"),
+            ("rcpt", "STAGE=REPLY"),
+            ("rcpt=100", "200 to 599"),
+            ("rcpt=4500", "200 to 599"),
             ("rcpt=450@0", "percentage"),
             ("rcpt=450@NaN", "percentage"),
             ("rcpt=450@101", "percentage"),
             ("connect=554", "write banner"),
-            ("body=554", "write data or dot"),
+            ("handshake=554", "write starttls"),
             ("rcp=450", "rcpt"),
         ] {
-            let error = text.parse::<ReplyRule>().unwrap_err();
+            let error = ReplyRule::parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
-        assert!("dot".parse::<DelayRule>().unwrap_err().contains("STAGE=DELAY"));
-        assert!("all=1s".parse::<DelayRule>().unwrap_err().contains("each"));
+        assert!(DelayRule::parse("dot", &no_files).unwrap_err().contains("STAGE=DELAY"));
+        assert!(DelayRule::parse("all=1s", &no_files).unwrap_err().contains("each"));
+        assert!(DelayRule::parse("dot=file(x)", &no_files).unwrap_err().contains("x: no files here"));
     }
 }

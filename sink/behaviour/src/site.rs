@@ -1,128 +1,216 @@
-//! One site: its rules by stage, and the dialogue that a connection has with it.
+//! One site: what it offers, and its rules put together by stage.
 
+use crate::act::{Act, Pace, Step};
 use crate::delay::Delay;
-use crate::refusal;
-use crate::rule::{DelayRule, ReplyRule, Scope};
+use crate::offer::Offer;
+use crate::pattern::Pattern;
+use crate::rule::{Rule, Scope};
+use crate::when::{Client, When};
 use fastrand::Rng;
-use smtp::{ForwardPath, Reply, Stage};
+use smtp::{ForwardPath, Stage};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How one site behaves. Immutable: what a connection has lived through is in its [`Dialogue`].
+/// How one site behaves. Immutable: what a connection has lived through is in its [`crate::Dialogue`].
 #[derive(Debug, Clone)]
 pub struct Site {
-    seed: u64,
-    stages: [Manners; Stage::ALL.len()],
+    pub name: String,
+    pub offer: Offer,
+    /// Where it is; empty: at every address.
+    pub listen: Vec<SocketAddr>,
+    /// Its share of the connections to its address, in proportion to the others'. Above 0.
+    pub weight: f64,
+    /// From the first recipient that fits one of these a transaction is this site's, wherever it came in. A site without
+    /// them gets connections; one with them gets none.
+    pub recipients: Vec<Pattern>,
+    pub(crate) stages: [Vec<Entry>; Stage::ALL.len()],
 }
 
-/// What a site does at one stage.
-#[derive(Debug, Clone, Default)]
-struct Manners {
-    delay: Delay,
-    refusals: Vec<Refusal>,
-}
-
-#[derive(Debug, Clone)]
-struct Refusal {
-    reply: Arc<Reply>,
-    /// A draw from 0 to 100 below this, and not below the one before, means this refusal.
-    up_to_percent: f64,
-}
-
-/// One connection's side of the site: its own random stream.
-#[derive(Debug, Clone)]
-pub struct Dialogue {
-    random: Rng,
-}
-
-/// What the site is asked about.
+/// A piece of a message's body.
 #[derive(Debug, Clone, Copy)]
-pub struct Occasion<'a> {
-    pub stage: Stage,
-    /// The recipient of a RCPT.
-    pub recipient: Option<&'a ForwardPath>,
+pub struct Grown {
+    /// Bytes of the body before it.
+    pub before: u64,
+    /// Bytes with it.
+    pub now: u64,
+    /// It came with BDAT.
+    pub in_chunk: bool,
 }
 
-/// What the site does: it waits for `delay`, then gives `answer`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    pub delay: Duration,
-    pub answer: Answer,
+/// One rule at one stage.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    when: When,
+    percent: Option<f64>,
+    after_bytes: Option<u64>,
+    delay: Option<Delay>,
+    pace: Option<Pace>,
+    act: Option<Arc<Act>>,
 }
 
-/// What the site says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The reply that the protocol has for it.
-    Accept,
-    Reply(Arc<Reply>),
+/// What a rule can change; a stage's own rules for one of these put those of `each` for the same out of force.
+#[derive(Clone, Copy)]
+enum Kind {
+    Delay,
+    Pace,
+    Act,
 }
 
 impl Site {
-    /// Puts rules together. A rule for `each` holds at the stages that have no rule of that kind of their own.
+    /// A site of these rules at every address.
     ///
     /// # Errors
-    /// Two delays for one stage, or refusals of more than 100 percent at one.
-    pub fn new(seed: u64, delays: &[DelayRule], replies: &[ReplyRule]) -> Result<Site, String> {
-        let mut site = Site { seed, stages: Default::default() };
-        for stage in Stage::ALL {
-            let manners = &mut site.stages[stage as usize];
-            manners.delay = match own(stage, delays, |rule| rule.scope).as_slice() {
-                [] => Delay::None,
-                [rule] => rule.delay,
-                _ => return Err(format!("more than one delay for {stage}; give one")),
-            };
-            let mut percent = 0.0;
-            for rule in own(stage, replies, |rule| rule.scope) {
-                percent += rule.percent;
-                let reply = Arc::new(refusal::reply(stage, rule.code));
-                manners.refusals.push(Refusal { reply, up_to_percent: percent });
-            }
-            if percent > 100.0 + ROUNDING_PERCENT {
-                return Err(format!(
-                    "the replies for {stage} come to {percent} percent; at most 100 are there"
-                ));
-            }
-        }
+    /// Rules that contradict each other; see [`Site::set_rules`].
+    pub fn new(name: impl Into<String>, rules: &[Rule]) -> Result<Site, String> {
+        let mut site = Site {
+            name: name.into(),
+            offer: Offer::default(),
+            listen: Vec::new(),
+            weight: 1.0,
+            recipients: Vec::new(),
+            stages: Default::default(),
+        };
+        site.set_rules(rules)?;
         Ok(site)
     }
 
-    /// A connection's dialogue. The same seed, number and occasions give the same steps.
-    pub fn dialogue(&self, connection: u64) -> Dialogue {
-        Dialogue { random: Rng::with_seed(mix(self.seed ^ mix(connection))) }
-    }
-
-    /// What the site does on this occasion.
-    pub fn step(&self, dialogue: &mut Dialogue, occasion: Occasion<'_>) -> Step {
-        let manners = &self.stages[occasion.stage as usize];
-        Step { delay: manners.delay.draw(&mut dialogue.random), answer: manners.answer(&mut dialogue.random) }
-    }
-}
-
-impl Manners {
-    fn answer(&self, random: &mut Rng) -> Answer {
-        if self.refusals.is_empty() {
-            return Answer::Accept;
+    /// Puts rules in the place of those that there were. The first that holds decides; a rule for `each` holds at the
+    /// stages that have no rule for the same of their own.
+    ///
+    /// # Errors
+    /// A rule that can never hold because an earlier one always does, or shares of more than 100 percent at a stage.
+    pub fn set_rules(&mut self, rules: &[Rule]) -> Result<(), String> {
+        for stage in Stage::ALL {
+            let entries: Vec<Entry> = rules.iter().filter_map(|rule| entry(rule, stage, rules)).collect();
+            check(stage, &entries)?;
+            self.stages[stage as usize] = entries;
         }
-        let drawn_percent = random.f64() * 100.0;
-        let refusal = self.refusals.iter().find(|refusal| drawn_percent < refusal.up_to_percent);
-        refusal.map_or(Answer::Accept, |refusal| Answer::Reply(Arc::clone(&refusal.reply)))
+        Ok(())
+    }
+
+    /// What the site does at `stage`; one draw decides about all shares.
+    pub fn step(
+        &self,
+        stage: Stage,
+        client: &Client,
+        recipient: Option<&ForwardPath>,
+        random: &mut Rng,
+    ) -> Step {
+        let mut step = Step::default();
+        let entries = &self.stages[stage as usize];
+        if !entries.is_empty() {
+            // Marks in a body are passed in its middle, not where a chunk of it is answered.
+            let holding = entries
+                .iter()
+                .filter(|entry| entry.after_bytes.is_none() && entry.when.holds(client, recipient));
+            decide(holding, random, &mut step);
+        }
+        step
+    }
+
+    /// What the site does when the body of a message grows. Pieces of a BDAT chunk have no rules of their own but
+    /// those for a mark: the others are for its end, [`Site::step`].
+    pub fn step_at_body(&self, grown: Grown, client: &Client, random: &mut Rng) -> Step {
+        let mut step = Step::default();
+        let entries = &self.stages[Stage::Body as usize];
+        if !entries.is_empty() {
+            let holding = entries.iter().filter(|entry| {
+                let concerned = match entry.after_bytes {
+                    None => !grown.in_chunk,
+                    Some(after) => grown.before < after.max(1) && after <= grown.now,
+                };
+                concerned && entry.when.holds(client, None)
+            });
+            decide(holding, random, &mut step);
+        }
+        step
+    }
+
+    /// Whether there is anything to be asked at `stage`.
+    pub fn has_rules(&self, stage: Stage) -> bool {
+        !self.stages[stage as usize].is_empty()
+    }
+
+    /// Whether what clients say must be kept for its rules.
+    pub fn needs_words(&self) -> bool {
+        self.stages.iter().flatten().any(|entry| entry.when.needs_words())
+    }
+
+    /// Whether it has any rules for the TLS handshake or STARTTLS, or offers TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.offer.tls.is_some()
     }
 }
 
-/// The rules that hold at a stage: its own, else those for `each`.
-fn own<R>(stage: Stage, rules: &[R], scope: impl Fn(&R) -> Scope) -> Vec<&R> {
-    let of = |wanted: Scope| rules.iter().filter(|rule| scope(rule) == wanted).collect::<Vec<_>>();
-    let own = of(Scope::Stage(stage));
-    if own.is_empty() && Scope::EACH.contains(&stage) { of(Scope::Each) } else { own }
+impl Entry {
+    fn changes(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Delay => self.delay.is_some(),
+            Kind::Pace => self.pace.is_some(),
+            Kind::Act => self.act.is_some(),
+        }
+    }
+
+    fn always_holds(&self) -> bool {
+        self.percent.is_none() && self.after_bytes.is_none() && self.when == When::default()
+    }
 }
 
-/// The finalizer of splitmix64: neighbouring connection numbers get streams that have nothing in common.
-fn mix(number: u64) -> u64 {
-    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// The part of a rule that is in force at `stage`.
+fn entry(rule: &Rule, stage: Stage, rules: &[Rule]) -> Option<Entry> {
+    if !rule.scope.covers(stage) {
+        return None;
+    }
+    let own = |changes: fn(&Rule) -> bool| {
+        rule.scope != Scope::Each
+            || !rules.iter().any(|rule| rule.scope == Scope::Stage(stage) && changes(rule))
+    };
+    let entry = Entry {
+        when: rule.when.clone(),
+        percent: rule.percent,
+        after_bytes: rule.after_bytes,
+        delay: rule.delay.clone().filter(|_| own(|rule| rule.delay.is_some())),
+        pace: rule.pace.filter(|_| own(|rule| rule.pace.is_some())),
+        act: rule.act.clone().filter(|_| own(|rule| rule.act.is_some())),
+    };
+    let changes = [Kind::Delay, Kind::Pace, Kind::Act].into_iter().any(|kind| entry.changes(kind));
+    changes.then_some(entry)
+}
+
+fn decide<'a>(holding: impl Iterator<Item = &'a Entry>, random: &mut Rng, step: &mut Step) {
+    let (mut drawn_percent, mut up_to_percent) = (None, 0.0);
+    let (mut delay, mut act) = (None, None);
+    for entry in holding {
+        if let Some(percent) = entry.percent {
+            let drawn = *drawn_percent.get_or_insert_with(|| random.f64() * 100.0);
+            let from = up_to_percent;
+            up_to_percent += percent;
+            if drawn < from || drawn >= up_to_percent {
+                continue;
+            }
+        }
+        delay = delay.or(entry.delay.as_ref());
+        step.pace = step.pace.or(entry.pace);
+        act = act.or(entry.act.as_ref());
+    }
+    step.delay = delay.map_or(Duration::ZERO, |delay| delay.draw(random));
+    step.act = act.cloned();
+}
+
+fn check(stage: Stage, entries: &[Entry]) -> Result<(), String> {
+    for (kind, name) in [(Kind::Delay, "delay"), (Kind::Pace, "pace"), (Kind::Act, "reply")] {
+        let mut of_kind = entries.iter().filter(|entry| entry.changes(kind));
+        if of_kind.any(Entry::always_holds) && of_kind.next().is_some() {
+            return Err(format!("more than one {name} for {stage}; the first always holds, so give one"));
+        }
+    }
+    let unconditional = entries.iter().filter(|entry| entry.when == When::default());
+    let percent: f64 = unconditional.filter_map(|entry| entry.percent).sum();
+    if percent > 100.0 + ROUNDING_PERCENT {
+        return Err(format!("the shares at {stage} come to {percent} percent; at most 100 are there"));
+    }
+    Ok(())
 }
 
 /// Shares such as 33.3 + 33.3 + 33.4 may miss 100 by this much.
@@ -131,55 +219,37 @@ const ROUNDING_PERCENT: f64 = 1e-9;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::{DelayRule, ReplyRule};
 
-    fn site(seed: u64, delays: &[&str], replies: &[&str]) -> Result<Site, String> {
-        let delays: Vec<DelayRule> = delays.iter().map(|text| text.parse().unwrap()).collect();
-        let replies: Vec<ReplyRule> = replies.iter().map(|text| text.parse().unwrap()).collect();
-        Site::new(seed, &delays, &replies)
+    fn site(delays: &[&str], replies: &[&str]) -> Result<Site, String> {
+        let none = |_: &str| Err("no files".to_owned());
+        let delays = delays.iter().map(|text| DelayRule::parse(text, &none).unwrap().into());
+        let replies = replies.iter().map(|text| ReplyRule::parse(text).unwrap().into());
+        Site::new("site", &delays.chain(replies).collect::<Vec<Rule>>())
+    }
+
+    fn client() -> Client {
+        Client { address: [127, 0, 0, 1].into(), connection: 1, tls: false, message: 1, words: None }
     }
 
     fn code(step: &Step) -> u16 {
-        match &step.answer {
-            Answer::Accept => 0,
-            Answer::Reply(reply) => reply.code.get(),
-        }
-    }
-
-    fn codes(site: &Site, connection: u64, stage: Stage, count: usize) -> Vec<u16> {
-        let mut dialogue = site.dialogue(connection);
-        let occasion = Occasion { stage, recipient: None };
-        (0..count).map(|_| code(&site.step(&mut dialogue, occasion))).collect()
-    }
-
-    #[test]
-    fn a_seed_repeats_and_connections_differ() {
-        let first = site(7, &[], &["rcpt=450@30", "rcpt=550@20"]).unwrap();
-        let again = site(7, &[], &["rcpt=450@30", "rcpt=550@20"]).unwrap();
-        let other = site(8, &[], &["rcpt=450@30", "rcpt=550@20"]).unwrap();
-        let drawn = codes(&first, 1, Stage::Rcpt, 100);
-        assert_eq!(drawn, codes(&again, 1, Stage::Rcpt, 100));
-        assert_ne!(drawn, codes(&first, 2, Stage::Rcpt, 100));
-        assert_ne!(drawn, codes(&other, 1, Stage::Rcpt, 100));
-
-        // The mix is what was asked for, over one long connection and over the first draw of many.
-        let long = codes(&first, 3, Stage::Rcpt, 100_000);
-        let short: Vec<u16> = (0..100_000).flat_map(|number| codes(&first, number, Stage::Rcpt, 1)).collect();
-        for drawn in [long, short] {
-            let share = |wanted| drawn.iter().filter(|&&code| code == wanted).count();
-            assert!((29_000..31_000).contains(&share(450)), "{}", share(450));
-            assert!((19_000..21_000).contains(&share(550)), "{}", share(550));
+        match step.act.as_deref() {
+            None => 0,
+            Some(Act { say: crate::act::Say::Reply(reply), .. }) => reply.code.get(),
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn each_holds_where_a_stage_has_no_rule_of_its_own() {
-        let site = site(0, &["each=20ms", "dot=1s", "connect=5ms"], &["each=451", "mail=550@100"]).unwrap();
-        let mut dialogue = site.dialogue(1);
+        let site =
+            site(&["each=20ms", "dot=1s", "connect=5ms"], &["each=451", "mail=550@99.99999999"]).unwrap();
+        let mut random = Rng::with_seed(1);
         for stage in Stage::ALL {
-            let step = site.step(&mut dialogue, Occasion { stage, recipient: None });
+            let step = site.step(stage, &client(), None, &mut random);
             let (delay_ms, wanted) = match stage {
                 Stage::Connect => (5, 0),
-                Stage::Body | Stage::Quit => (0, 0),
+                Stage::Handshake | Stage::Body | Stage::Quit => (0, 0),
                 Stage::Dot => (1000, 451),
                 Stage::Mail => (20, 550),
                 _ => (20, 451),
@@ -189,10 +259,59 @@ mod tests {
     }
 
     #[test]
+    fn the_first_rule_that_holds_decides_for_what_it_changes() {
+        let rule = |scope: &str| Rule::new(Scope::parse(scope).unwrap());
+        let reply = |text: &str| Rule::from(ReplyRule::parse(text).unwrap());
+        let for_full = When { recipient: Some(Pattern::parse("full@*").unwrap()), ..When::default() };
+        let rules = [
+            Rule { when: for_full, ..reply("rcpt=452 4.2.2 Full") },
+            Rule { percent: None, delay: Some(Delay::Fixed(Duration::from_millis(7))), ..rule("rcpt") },
+            reply("rcpt=450"),
+        ];
+        let site = Site::new("site", &rules).unwrap();
+        let at = |recipient: &str| {
+            let path = ForwardPath::parse(recipient).unwrap();
+            let step = site.step(Stage::Rcpt, &client(), Some(&path), &mut Rng::with_seed(1));
+            (step.delay.as_millis(), code(&step))
+        };
+        assert_eq!((at("full@x.test"), at("other@x.test")), ((7, 452), (7, 450)));
+        assert!(site.needs_words());
+    }
+
+    #[test]
+    fn the_body_is_asked_about_once_where_it_passes_a_mark() {
+        let act = Arc::new(Act::reply(crate::refusal::parse(Stage::Body, "552").unwrap()));
+        let body = Rule::new(Scope::Stage(Stage::Body));
+        let rules = [
+            Rule { after_bytes: Some(1000), act: Some(act), ..body.clone() },
+            Rule { delay: Some(Delay::Fixed(Duration::from_millis(3))), ..body },
+        ];
+        let site = Site::new("site", &rules).unwrap();
+        let mut random = Rng::with_seed(1);
+        let steps: Vec<(u128, u16)> = [(0, 999), (999, 1000), (1000, 1001), (0, 5000)]
+            .into_iter()
+            .map(|(before, now)| {
+                let step = site.step_at_body(Grown { before, now, in_chunk: false }, &client(), &mut random);
+                (step.delay.as_millis(), code(&step))
+            })
+            .collect();
+        assert_eq!(steps, [(3, 0), (3, 552), (3, 0), (3, 552)]);
+        let in_chunk =
+            site.step_at_body(Grown { before: 0, now: 5000, in_chunk: true }, &client(), &mut random);
+        let at_its_end = site.step(Stage::Body, &client(), None, &mut random);
+        assert_eq!((in_chunk.delay.as_millis(), code(&in_chunk)), (0, 552));
+        assert_eq!((at_its_end.delay.as_millis(), code(&at_its_end)), (3, 0));
+    }
+
+    #[test]
     fn rules_that_contradict_each_other_are_refused() {
-        assert!(site(0, &["dot=1s", "dot=2s"], &[]).unwrap_err().contains("more than one delay for dot"));
-        assert!(site(0, &["each=1s", "each=2s"], &[]).is_err());
-        assert!(site(0, &[], &["rcpt=450@60", "rcpt=550@60"]).unwrap_err().contains("120 percent"));
-        assert!(site(0, &[], &["rcpt=450@33.3", "rcpt=451@33.3", "rcpt=550@33.4"]).is_ok());
+        assert!(site(&["dot=1s", "dot=2s"], &[]).unwrap_err().contains("more than one delay for dot"));
+        assert!(site(&["each=1s", "each=2s"], &[]).is_err());
+        assert!(
+            site(&[], &["rcpt=450", "rcpt=550@10"]).unwrap_err().contains("more than one reply for rcpt")
+        );
+        assert!(site(&[], &["rcpt=450@60", "rcpt=550@60"]).unwrap_err().contains("120 percent"));
+        assert!(site(&[], &["rcpt=450@33.3", "rcpt=451@33.3", "rcpt=550@33.4"]).is_ok());
+        assert!(site(&[], &["rcpt=450@10", "rcpt=550"]).is_ok());
     }
 }

@@ -3,6 +3,7 @@
 use crate::peer::Peer;
 use crate::rig::{Rig, config};
 use rustix::net::SendFlags;
+use sink::json_lines;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -145,9 +146,8 @@ fn fifty_held_connections_are_in_flight() {
 fn live_lines_tell_where_the_sink_stands() {
     let (reader, writer) = UnixStream::pair().unwrap();
     reader.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut config = config(0, &[], &[]);
-    config.live = true;
-    let rig = Rig::start_with(config, writer);
+    let show = json_lines(writer.try_clone().unwrap());
+    let rig = Rig::start_with(config(0, &[], &[]), writer, Some(show));
     let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), format!("ready {}", rig.address));
 
@@ -176,9 +176,8 @@ fn live_lines_tell_where_the_sink_stands() {
 fn a_reader_that_stops_reading_does_not_stop_the_sink() {
     let (mut unread, writer) = UnixStream::pair().unwrap();
     let filler = writer.try_clone().unwrap();
-    let mut config = config(0, &[], &[]);
-    config.live = true;
-    let rig = Rig::start_with(config, writer);
+    let show = json_lines(writer.try_clone().unwrap());
+    let rig = Rig::start_with(config(0, &[], &[]), writer, Some(show));
     unread.read_exact(&mut vec![0; format!("ready {}\n", rig.address).len()]).unwrap();
     while rustix::net::send(&filler, &[b' '; 4096], SendFlags::DONTWAIT).is_ok() {}
 

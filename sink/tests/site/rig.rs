@@ -1,9 +1,9 @@
 //! A sink on a thread of its own, with real sockets, and the files that it leaves.
 
-use behaviour::Site;
-use sink::{Config, Error, SILENCE, Sink, Totals};
-use std::fs::{self, File};
-use std::io::Write;
+use behaviour::{DelayRule, ReplyRule, Rule, Site, Sites};
+use sink::{Config, Error, Show, Sink, Totals};
+use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use tempfile::TempDir;
@@ -29,19 +29,11 @@ pub struct Account {
 
 /// A configuration with these rules on a free port, with no files.
 pub fn config(seed: u64, delays: &[&str], replies: &[&str]) -> Config {
-    let delays: Vec<_> = delays.iter().map(|text| text.parse().unwrap()).collect();
-    let replies: Vec<_> = replies.iter().map(|text| text.parse().unwrap()).collect();
-    Config {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        site: Site::new(seed, &delays, &replies).unwrap(),
-        ledger: None,
-        ids: true,
-        trace: None,
-        live: false,
-        connections_max: None,
-        duration: None,
-        silence: SILENCE,
-    }
+    let none = |name: &str| Err(format!("no file {name}"));
+    let delays = delays.iter().map(|text| DelayRule::parse(text, &none).unwrap().into());
+    let replies = replies.iter().map(|text| ReplyRule::parse(text).unwrap().into());
+    let site = Site::new("sink", &delays.chain(replies).collect::<Vec<Rule>>()).unwrap();
+    Config { ids: true, ..Config::new(vec!["127.0.0.1:0".parse().unwrap()], Sites::one(seed, site)) }
 }
 
 impl Rig {
@@ -50,11 +42,11 @@ impl Rig {
     }
 
     pub fn start(config: Config) -> Rig {
-        Rig::start_with(config, File::options().write(true).open("/dev/null").unwrap())
+        Rig::start_with(config, io::sink(), None)
     }
 
-    /// Starts a sink that writes its lines to `out`.
-    pub fn start_with(mut config: Config, out: impl Write + Send + 'static) -> Rig {
+    /// Starts a sink that says to `out` when it is ready and shows where it stands.
+    pub fn start_with(mut config: Config, out: impl Write + Send + 'static, show: Option<Show>) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         config.ledger = Some(folder.path().join("ledger.json"));
         config.trace = Some(folder.path().join("trace"));
@@ -65,7 +57,7 @@ impl Rig {
             // An error is a rig that was dropped: stop as well.
             let _ = stopped.await;
         };
-        let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), out));
+        let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), out, show));
         Rig { address, folder, stop, thread }
     }
 
@@ -82,7 +74,7 @@ impl Rig {
         Account {
             totals,
             ledger: serde_json::from_str(&read("ledger.json")).unwrap(),
-            deliveries: rows("trace/deliveries.csv", "id,connection,start_ns,end_ns,code\n"),
+            deliveries: rows("trace/deliveries.csv", DELIVERIES_HEADER),
             in_flight: rows("trace/in_flight.csv", "at_ns,in_flight\n")
                 .iter()
                 .map(|row| (number(&row[0]), number(&row[1])))
@@ -90,3 +82,6 @@ impl Rig {
         }
     }
 }
+
+const DELIVERIES_HEADER: &str = "id,connection,start_ns,end_ns,code,tls,again,banner_us,ehlo_us,starttls_us,\
+    handshake_us,auth_us,mail_us,rcpt_us,data_us,body_us,sha256\n";

@@ -2,7 +2,7 @@
 
 use super::session::{QUIT, Session, State};
 use super::{Cause, HopStatus, Outcome, RecipientStatus};
-use crate::reply::ParsedReply;
+use crate::reply::{ParsedReply, one_line};
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};
 use std::time::Instant;
@@ -97,7 +97,7 @@ impl Session {
     /// The server does not have what we require of it.
     pub(super) fn unusable(&mut self, stage: Stage, enhanced: EnhancedStatus, reason: &str) {
         let status = RecipientStatus::ours(stage, enhanced, reason);
-        self.fail(&status, HopStatus::Throttle, Cause::Unusable { stage, reason: reason.to_owned() });
+        self.fail(&status, HopStatus::Throttle, Cause::Unusable { stage, reason: one_line(reason) });
     }
 
     /// Ends the transaction under way and leaves the session idle. `rest` is for recipients without a status of

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The last reply to a command of ours (AUTH may have others before it); `elapsed` since the command was written ([`Stage::Banner`]: since
-    /// [`Session::new`]).
+    /// The reply to a command of ours, the last one for AUTH; `elapsed` since the command was written
+    /// ([`Stage::Banner`]: since [`Session::new`]).
     Reply { stage: Stage, code: ReplyCode, elapsed: Duration },
     /// Feed the body: [`Session::send_body`] any number of times, then [`Session::finish_body`].
     SendBody,

@@ -1,7 +1,7 @@
 //! The grammar of RFC 5321 §4.1.2 and its limits, on bytes. It must not know types or allocate.
 //!
-//! With SMTPUTF8 (RFC 6531 §3.3) bytes beyond ASCII are let through wherever letters are; that they are characters,
-//! and none of them a control, is checked once for the whole.
+//! With SMTPUTF8 (RFC 6531 §3.3) bytes beyond ASCII are let through wherever letters are; that they are
+//! characters, and none of them a control, is checked once for the whole.
 
 use super::PathError;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -64,7 +64,8 @@ fn dot_string(text: &[u8]) -> Result<usize, PathError> {
     if good { Ok(end) } else { Err(PathError::LocalPart) }
 }
 
-/// RFC 5321 §4.1.2 Quoted-string, quotes included; RFC 6531 §3.3 adds to what it may hold, not to what may be escaped. Returns its length.
+/// RFC 5321 §4.1.2 Quoted-string, quotes included; RFC 6531 §3.3 adds to what it may hold, not to what may be
+/// escaped. Returns its length.
 fn quoted_string(text: &[u8]) -> Result<usize, PathError> {
     let mut at = 1;
     while let Some(&byte) = text.get(at) {
@@ -97,8 +98,9 @@ fn domain(text: &[u8]) -> Result<(), PathError> {
     if good { Ok(()) } else { Err(PathError::Domain) }
 }
 
-/// RFC 5321 §4.1.2 sub-domain; its 63 bytes are RFC 1035 §2.3.4. A U-label (RFC 5890 §2.3.2.1) is looked at loosely:
-/// without the tables of IDNA, and as long as it may be if each character took one byte of its A-label.
+/// RFC 5321 §4.1.2 sub-domain; its 63 bytes are RFC 1035 §2.3.4. A U-label (RFC 5890 §2.3.2.1) is looked at
+/// loosely: without the tables of IDNA, and as long as it may be if each character took one byte of its
+/// A-label.
 fn label(text: &[u8]) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
     let ends_well = |byte: Option<&u8>| byte.is_some_and(|&byte| is_letter(byte));

@@ -42,8 +42,8 @@ impl Session {
     }
 
     /// Answers the pending event with `reply`; the event takes effect only if that is positive (2xx, for DATA
-    /// and a challenge 3xx). A 421 closes the session, and so does any answer to QUIT. Without a pending event, a 421 may be sent
-    /// at any time (RFC 5321 §3.8), and nothing else is.
+    /// and a challenge 3xx). A 421 closes the session, and so does any answer to QUIT. Without a pending
+    /// event, a 421 may be sent at any time (RFC 5321 §3.8), and nothing else is.
     pub fn reply(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if self.pending.is_none() && (!reply.code.is_shutdown() || self.state == State::Closed) {
             return;
@@ -92,7 +92,7 @@ impl Session {
             Pending::Rset if positive => self.reset_transaction(),
             Pending::EndOfChunk => {
                 self.chunk = None;
-                // RFC 3030 §2: the transaction has failed, and what is in the pipeline is refused chunk by chunk
+                // RFC 3030 §2: the transaction has failed; what is in the pipeline is refused chunk by chunk
                 if !positive {
                     self.reset_transaction();
                 }
@@ -131,7 +131,8 @@ impl Session {
         write!(out, "250 {enhanced}{size} octets received\r\n").expect("a Vec takes what it is given");
     }
 
-    /// Writes a line whose enhanced status stands at a fixed place, which is left out where none were offered.
+    /// Writes a line whose enhanced status stands at a fixed place, which is left out where none were
+    /// offered.
     fn write(&self, line: &'static [u8], out: &mut Vec<u8>) {
         if self.options.extensions.enhanced_status_codes {
             out.extend_from_slice(line);

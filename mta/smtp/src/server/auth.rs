@@ -1,4 +1,5 @@
-//! The exchange of AUTH, RFC 4954 §4, for the mechanisms PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
+//! The exchange of AUTH, RFC 4954 §4, for the mechanisms PLAIN (RFC 4616) and LOGIN
+//! (draft-murchison-sasl-login).
 
 use super::Event;
 use super::refusal::Refusal;
@@ -47,8 +48,8 @@ impl Mechanisms {
 pub struct Credentials {
     /// The mechanism by which it was sent.
     pub mechanism: Mechanism,
-    /// Whom to act as, if that is not the user (RFC 4616 §2 authzid): a right of its own, to be refused unless it is
-    /// known to be held.
+    /// Whom to act as, if that is not the user (RFC 4616 §2 authzid): a right of its own, to be refused
+    /// unless it is known to be held.
     pub act_as: Option<Box<str>>,
     /// Who it is.
     pub user: Box<str>,

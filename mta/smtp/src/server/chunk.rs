@@ -32,7 +32,7 @@ impl Session {
         input: &'a [u8],
     ) -> (usize, Option<Event<'a>>) {
         let fate = self.check_chunk().map_or_else(Fate::Refused, |()| Fate::Taken { last });
-        self.chunk = Some(Chunk { size, left: size, fate });
+        self.chunk = Some(Box::new(Chunk { size, left: size, fate }));
         match fate {
             Fate::Taken { last } => {
                 self.transaction.form = Form::Chunks;

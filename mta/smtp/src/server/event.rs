@@ -10,12 +10,12 @@ use crate::stage::Stage;
 pub enum Event<'a> {
     /// The connection is there: the greeting is due.
     Connect,
-    /// EHLO (`extended`) or HELO.
+    /// EHLO or LHLO (`extended`), or HELO.
     Hello { name: &'a str, extended: bool },
     /// STARTTLS. Once it is accepted see [`Session::is_starting_tls`](super::Session::is_starting_tls).
     StartTls,
-    /// AUTH asks the client for a response: accepting sends the challenge of the mechanism, a reply of 3xx another
-    /// one, and any other reply ends the exchange.
+    /// AUTH asks the client for a response: accepting sends the challenge of the mechanism, a reply of 3xx
+    /// another one, and any other reply ends the exchange.
     AuthChallenge,
     /// AUTH has come to its end.
     Auth(Credentials),
@@ -61,15 +61,17 @@ pub enum Event<'a> {
     /// BDAT, the first of the transaction or another one: `size` bytes follow, as [`Event::Body`], and then
     /// `EndOfData` (`last`) or `EndOfChunk`, which is what the reply belongs to. Not told of a chunk that the
     /// protocol refuses: that is `Invalid` once its bytes have come and gone.
+    ///
+    /// The message may be given up between chunks: by RSET, EHLO, or a client that leaves.
     Bdat { size: u64, last: bool },
     /// A piece of the message: after DATA dots removed, otherwise as received.
     Body(&'a [u8]),
-    /// A chunk ended that is not the last one; `too_big` as below. Any answer but a positive one ends the
-    /// transaction.
+    /// A chunk ended that is not the last one; `too_big` as below. Any answer but a positive one gives the
+    /// message up and ends the transaction.
     EndOfChunk { size: u64, too_big: bool },
-    /// The message ended, by the final dot or with its last chunk. `bare_newline`: it has a CR or LF on its own. `too_big`: over the limit; what is over
-    /// was not handed out.
-    /// In LMTP this is answered for the first accepted recipient, and the others are asked for by `NextRecipient`.
+    /// The message ended, by the final dot or with its last chunk. `bare_newline`: it has a CR or LF on its
+    /// own. `too_big`: over the limit; what is over was not handed out. In LMTP this is answered for the
+    /// first accepted recipient, and the others are asked for by `NextRecipient`.
     EndOfData { bare_newline: bool, too_big: bool },
     /// LMTP: the reply to the end of data for another accepted recipient, counted from 0 in the order of RCPT
     /// (RFC 2033 §4.2).

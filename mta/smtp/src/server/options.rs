@@ -14,8 +14,8 @@ pub struct Options {
     pub limits: Limits,
     /// What EHLO lists and what is understood.
     pub extensions: Extensions,
-    /// Further lines of the reply to EHLO, without code and CR LF. They are sent as they are, and change nothing
-    /// else: true or not is for who writes them.
+    /// Further lines of the reply to EHLO, without code and CR LF. They are sent as they are, and change
+    /// nothing else: true or not is for who writes them.
     pub extra_keywords: Vec<String>,
 }
 
@@ -45,8 +45,8 @@ pub enum Protocol {
 /// Bounds of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a command line with its CR LF. The default is enough for what is offered by default; AUTH asks for
-    /// 500 more (RFC 4954 §3), DSN for 600 (RFC 3461 §4).
+    /// Bytes of a command line with its CR LF. The default is enough for what is offered by default; AUTH
+    /// asks for 500 more (RFC 4954 §3), DSN for 600 (RFC 3461 §4).
     pub max_line: usize,
     /// Accepted recipients of one transaction.
     pub max_recipients: u32,
@@ -94,8 +94,8 @@ pub struct Extensions {
     pub limits: Option<AdvertisedLimits>,
 }
 
-/// What LIMITS tells a client, RFC 9422 §4; at least one of them should be there. They are announced and nothing
-/// else: to hold a client to them is for [`Limits`] and the driver.
+/// What LIMITS tells a client, RFC 9422 §4; at least one of them should be there. They are announced and
+/// nothing else: to hold a client to them is for [`Limits`] and the driver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AdvertisedLimits {
     /// RCPTMAX: recipients of a transaction.

@@ -78,8 +78,8 @@ impl Refusal {
         }
     }
 
-    /// Whether it tells against the client. RCPT, DATA and BDAT after a refused MAIL do not: who pipelines sends them
-    /// in good faith (RFC 2920 §3.1).
+    /// Whether it tells against the client. RCPT, DATA and BDAT after a refused MAIL do not: who pipelines
+    /// sends them in good faith (RFC 2920 §3.1).
     pub const fn is_error(self) -> bool {
         match self {
             Refusal::Malformed(_) | Refusal::LineTooLong => true,

@@ -35,8 +35,9 @@ pub struct Session {
     pub(super) exchange: Option<Box<Exchange>>,
     pub(super) errors: u32,
     pub(super) transaction: Transaction,
-    /// Of BDAT, whatever the state.
-    pub(super) chunk: Option<Chunk>,
+    /// Of BDAT, whatever the state. In a box as the exchange is, because most sessions that are held have
+    /// neither.
+    pub(super) chunk: Option<Box<Chunk>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +111,8 @@ impl Session {
     }
 
     /// Takes bytes from the client; returns how many are done with (also when there is no event) and what
-    /// happened. `None` asks for more input, for the answer that the last event still waits for, or for the end of
-    /// the TLS handshake ([`Session::is_starting_tls`]).
+    /// happened. `None` asks for more input, for the answer that the last event still waits for, or for the
+    /// end of the TLS handshake ([`Session::is_starting_tls`]).
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
         if self.pending.is_some() {
             return (0, None);
@@ -136,8 +137,9 @@ impl Session {
         }
     }
 
-    /// The stage of the pending event: [`Stage::Banner`] for `Connect`, [`Stage::Body`] for `EndOfChunk`,
-    /// [`Stage::Dot`] for `EndOfData` and `NextRecipient`, [`Stage::Noop`] for what has no stage of its own, and for none.
+    /// The stage of the pending event: [`Stage::Banner`] for `Connect`, [`Stage::Body`] for `EndOfChunk` and
+    /// a refused BDAT, [`Stage::Dot`] for `EndOfData` and `NextRecipient`, [`Stage::Noop`] for what has no
+    /// stage of its own, and for none.
     pub fn stage(&self) -> Stage {
         match self.pending {
             Some(Pending::Connect) => Stage::Banner,
@@ -161,15 +163,21 @@ impl Session {
         self.state == State::Closed
     }
 
-    /// STARTTLS was accepted: flush, do the handshake, then call [`Session::tls_established`]. Until then nothing is
-    /// taken. Input that is left over at this moment was sent in the clear, perhaps by somebody in between, and must
-    /// never be heard later as if it had come under TLS: close the connection (RFC 3207 §4.2).
+    /// LMTP: the end of the content has been answered for some of the accepted recipients, and not yet for all.
+    pub fn is_answering_each(&self) -> bool {
+        self.state == State::EachRecipient
+    }
+
+    /// STARTTLS was accepted: flush, do the handshake, then call [`Session::tls_established`]. Until then
+    /// nothing is taken. Input that is left over at this moment was sent in the clear, perhaps by somebody in
+    /// between, and must never be heard later as if it had come under TLS: close the connection (RFC 3207
+    /// §4.2).
     pub fn is_starting_tls(&self) -> bool {
         self.state == State::StartingTls
     }
 
-    /// All that follows is under TLS. After STARTTLS everything that was said before is forgotten, and the client
-    /// begins again with EHLO (RFC 3207 §4.2). Before the greeting: TLS from the start, RFC 8314 §3.3.
+    /// All that follows is under TLS. After STARTTLS everything that was said before is forgotten, and the
+    /// client begins again with EHLO (RFC 3207 §4.2). Before the greeting: TLS from the start, RFC 8314 §3.3.
     pub fn tls_established(&mut self) {
         self.is_tls = true;
         if !matches!(self.state, State::Start | State::Closed) {
@@ -220,8 +228,8 @@ impl Session {
         (consumed, Some(event.unwrap_or_else(|refusal| self.refuse(refusal))))
     }
 
-    /// RFC 5321 §2.3.8: a line ends in CR LF and nothing else. One that is too long is thrown away as it comes,
-    /// up to its end, so that the driver's buffer stays small.
+    /// RFC 5321 §2.3.8: a line ends in CR LF and nothing else. One that is too long is thrown away as it
+    /// comes, up to its end, so that the driver's buffer stays small.
     pub(super) fn take_line<'a>(&mut self, input: &'a [u8], max_line: usize) -> (usize, Line<'a>) {
         let end = memchr_iter(b'\n', input).find(|&at| at > 0 && input[at - 1] == b'\r');
         match end {

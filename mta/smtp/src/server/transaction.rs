@@ -2,7 +2,8 @@
 
 use crate::stuff::{DotUnstuffer, Newlines};
 
-/// From MAIL to the end of data. The default is that of no transaction, so that one assignment forgets it all.
+/// From MAIL to the end of data. The default is that of no transaction, so that one assignment forgets it
+/// all.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
     /// Addresses may be beyond ASCII.
@@ -32,8 +33,8 @@ pub(super) enum Form {
 }
 
 impl Transaction {
-    /// Counts `content` and returns the part of it that is within the limit. RFC 1870 §5: the size counts line ends,
-    /// and neither the doubled dots nor the final one.
+    /// Counts `content` and returns the part of it that is within the limit. RFC 1870 §5: the size counts
+    /// line ends, and neither the doubled dots nor the final one.
     pub fn count<'a>(&mut self, content: &'a [u8], max_bytes: Option<u64>) -> &'a [u8] {
         let before = self.body_bytes;
         self.body_bytes = before.saturating_add(content.len() as u64);

@@ -227,8 +227,12 @@ fn transaction(text: &str) -> Transaction {
     let address = |text: &str| text.strip_prefix('<').unwrap().strip_suffix('>').unwrap().to_owned();
     for word in text.split(' ') {
         match word.split_once('=') {
-            Some(("from", path)) => transaction.reverse_path = ReversePath::parse(&address(path)).unwrap(),
-            Some(("to", path)) => transaction.recipients.push(ForwardPath::parse(&address(path)).unwrap()),
+            Some(("from", path)) => {
+                transaction.reverse_path = ReversePath::parse_utf8(&address(path)).unwrap()
+            }
+            Some(("to", path)) => {
+                transaction.recipients.push(ForwardPath::parse_utf8(&address(path)).unwrap())
+            }
             Some(("recipients", count)) => {
                 let one = ForwardPath::parse("x@y").unwrap();
                 transaction.recipients.extend(std::iter::repeat_n(one, count.parse().unwrap()));

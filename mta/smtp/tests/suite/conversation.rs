@@ -28,6 +28,8 @@ struct Pair {
     body: Vec<u8>,
     incoming: Message,
     messages: Vec<Message>,
+    chunks: u32,
+    further_replies: u32,
     logins: Vec<Mechanism>,
     outcomes: Vec<Outcome>,
     closed: Option<client::Cause>,
@@ -36,7 +38,11 @@ struct Pair {
 impl Pair {
     fn new(options: Options, extensions: Extensions, step: usize) -> Pair {
         let now = Instant::now();
-        let server_options = server::Options { extensions, ..server::Options::new("mx.test") };
+        let protocol = match options.protocol {
+            client::Protocol::Smtp => server::Protocol::Smtp,
+            client::Protocol::Lmtp => server::Protocol::Lmtp,
+        };
+        let server_options = server::Options { protocol, extensions, ..server::Options::new("mx.test") };
         Pair {
             client: client::Session::new(Arc::new(options), now),
             server: server::Session::new(Arc::new(server_options)),
@@ -49,6 +55,8 @@ impl Pair {
             body: Vec::new(),
             incoming: Message::default(),
             messages: Vec::new(),
+            chunks: 0,
+            further_replies: 0,
             logins: Vec::new(),
             outcomes: Vec::new(),
             closed: None,
@@ -91,6 +99,11 @@ impl Pair {
             events += 1;
             let mut refusal = None;
             match event {
+                server::Event::Bdat { .. } => {
+                    self.chunks += 1;
+                    continue;
+                }
+                server::Event::NextRecipient { .. } => self.further_replies += 1,
                 server::Event::Body(bytes) => {
                     self.incoming.content.extend_from_slice(bytes);
                     continue;
@@ -168,11 +181,12 @@ fn arrive(wire: &mut Vec<u8>, input: &mut Vec<u8>, step: usize) -> usize {
     bytes
 }
 
-/// Three transactions and QUIT; returns by what mechanisms the client said who it is.
-fn converse(options: Options, extensions: Extensions, step: usize) -> Vec<Mechanism> {
+/// Three transactions and QUIT, of which the first has two accepted recipients and the second none.
+fn converse(options: Options, extensions: Extensions, step: usize) -> Pair {
     let mut pair = Pair::new(options, extensions, step);
 
-    let outcome = pair.send(&["a@server.test", "b@refused.test", "postmaster"], b".first\r\n.\r\nmessage");
+    let outcome =
+        pair.send(&["a@server.test", "b@refused.test", "postmaster"], b".first\r\n.\r\nmessage\r\n");
     let dispositions: Vec<_> = outcome.recipients.iter().map(|status| status.disposition).collect();
     assert_eq!(dispositions, [Disposition::Delivered, Disposition::Bounced, Disposition::Delivered]);
     assert_eq!(outcome.recipients[1].text, "no such user at all");
@@ -198,7 +212,7 @@ fn converse(options: Options, extensions: Extensions, step: usize) -> Vec<Mechan
         message(&["c@server.test"], b""),
     ];
     assert_eq!(pair.messages, expected);
-    pair.logins
+    pair
 }
 
 #[test]
@@ -223,8 +237,24 @@ fn they_agree_on_tls_and_on_who_the_client_is() {
         for tls in [Tls::Opportunistic, Tls::Required] {
             let auth = Some(Credentials { user: "me".to_owned(), password: "secret".to_owned() });
             let options = || Options { tls, auth: auth.clone(), ..Options::new("client.test") };
-            assert_eq!(converse(options(), offer(true, true), step), [Mechanism::Plain]);
-            assert_eq!(converse(options(), offer(false, true), step), [Mechanism::Login]);
+            assert_eq!(converse(options(), offer(true, true), step).logins, [Mechanism::Plain]);
+            assert_eq!(converse(options(), offer(false, true), step).logins, [Mechanism::Login]);
+        }
+    }
+}
+
+#[test]
+fn they_agree_on_chunks_and_on_a_reply_for_each_recipient() {
+    let offer = |pipelining| Extensions { pipelining, chunking: true, ..Extensions::default() };
+    for step in [1, 3, 100, usize::MAX] {
+        for pipelining in [true, false] {
+            for (protocol, further_replies) in [(client::Protocol::Smtp, 0), (client::Protocol::Lmtp, 1)] {
+                let options = |chunking| Options { protocol, chunking, ..Options::new("client.test") };
+                let pair = converse(options(true), offer(pipelining), step);
+                assert_eq!((pair.chunks, pair.further_replies), (2, further_replies));
+                let pair = converse(options(false), offer(pipelining), step);
+                assert_eq!((pair.chunks, pair.further_replies), (0, further_replies));
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A server session against a model of it that is written to be plain: whatever is said in whatever order, each reply
-//! is the one that the model expects. What should have been forgotten would show as a reply that differs.
+//! A server session against a model of it that is written to be plain: whatever is said in whatever order,
+//! each reply is the one that the model expects. What should have been forgotten would show as a reply that
+//! differs.
 
 use proptest::prelude::*;
 use smtp::Reply;

@@ -1,7 +1,7 @@
 //! What is written can be read, whatever it is and however it is cut; and nothing that is read panics.
 
 use proptest::prelude::*;
-use smtp::client::{self, Credentials, Options, Protocol, Tls, Transaction};
+use smtp::client::{self, Credentials, Options, Tls, Transaction};
 use smtp::command::{self, Grammar};
 use smtp::reply::{MAX_REPLY_BYTES, MAX_REPLY_LINE, ReplyParser};
 use smtp::server::{self, Event, Limits, Protocol};
@@ -66,7 +66,7 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
 const OFFER: &str = "250-a\r\n250-STARTTLS\r\n250-AUTH PLAIN\r\n250-LIMITS RCPTMAX=2\r\n250 CHUNKING\r\n";
 
 fn client_options() -> impl Strategy<Value = Options> {
-    let protocol = prop::sample::select(vec![Protocol::Smtp, Protocol::Lmtp]);
+    let protocol = prop::sample::select(vec![client::Protocol::Smtp, client::Protocol::Lmtp]);
     let tls = prop::sample::select(vec![Tls::Never, Tls::Opportunistic, Tls::Required]);
     let flags = any::<[bool; 4]>();
     (protocol, tls, flags).prop_map(|(protocol, tls, [pipelining, chunking, auth, auth_without_tls])| {
@@ -227,7 +227,7 @@ proptest! {
     #[test]
     fn no_client_breaks_a_server(
         words in prop::collection::vec(prop_oneof![
-            4 => prop::sample::select(vec!["EHLO x\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "DATA\r\n", ".\r\n", "\r\n.\r\n", "RSET\r\n", "QUIT\r\n", "HELO x\r\n", "\r", "\n", ".", "\0", "NOOP", "LHLO x\r\n", "STARTTLS\r\n", "AUTH LOGIN\r\n", "AUTH PLAIN\r\n", "AHVzZXIAcGFzcw==\r\n", "*\r\n", "BDAT 3\r\n", "BDAT 90\r\n", "BDAT 9 LAST\r\n", "MAIL FROM:<\u{e4}@b> SMTPUTF8\r\n"]).prop_map(|word| word.as_bytes().to_vec()),
+            4 => prop::sample::select(WORDS).prop_map(|word| word.as_bytes().to_vec()),
             1 => prop::collection::vec(any::<u8>(), 0..1500),
         ], 0..60),
         cut in cuts(),
@@ -373,3 +373,31 @@ proptest! {
         prop_assert_eq!(session.deadline(), None);
     }
 }
+
+/// What a client of a server may say; also in bits.
+const WORDS: &[&str] = &[
+    "EHLO x\r\n",
+    "HELO x\r\n",
+    "LHLO x\r\n",
+    "STARTTLS\r\n",
+    "AUTH LOGIN\r\n",
+    "AUTH PLAIN\r\n",
+    "AHVzZXIAcGFzcw==\r\n",
+    "*\r\n",
+    "MAIL FROM:<a@b>\r\n",
+    "MAIL FROM:<\u{e4}@b> SMTPUTF8\r\n",
+    "RCPT TO:<c@d>\r\n",
+    "DATA\r\n",
+    ".\r\n",
+    "\r\n.\r\n",
+    "BDAT 3\r\n",
+    "BDAT 90\r\n",
+    "BDAT 9 LAST\r\n",
+    "RSET\r\n",
+    "QUIT\r\n",
+    "\r",
+    "\n",
+    ".",
+    "\0",
+    "NOOP",
+];

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! set max-line=N max-recipients=N max-message=N max-errors=N pipelining=off size=off 8bitmime=off enhanced=off
-//! set protocol=lmtp starttls=on chunking=on smtputf8=on dsn=on requiretls=on auth=plain,login tls=on rcptmax=N mailmax=N domainmax=N keyword=WORD       on: from the start
-//! tls                                        the handshake after STARTTLS is done
+//! set protocol=lmtp starttls=on chunking=on smtputf8=on dsn=on requiretls=on auth=plain,login
+//! set rcptmax=N mailmax=N domainmax=N keyword=WORD tls=on      (TLS from the start)
+//! tls                                    the handshake after STARTTLS is done
+//! offer-auth                             AUTH with both mechanisms from now on
 //! answer STAGE CODE [ENHANCED] TEXT      the next valid event of that stage gets this reply, not the default one
 //! ```
 //! Events other than `message` may be left out of a script. Long messages are shown by their length.
@@ -49,6 +51,7 @@ struct Player {
     session: Session,
     cut: Cut,
     max_line: usize,
+    options: Options,
     /// What the client sends in one go, while its lines are collected.
     block: Vec<u8>,
     input: Vec<u8>,
@@ -101,7 +104,7 @@ impl Player {
             extra_keywords: script.setting("keyword").map(str::to_owned).into_iter().collect(),
             ..Options::new("mx.test")
         };
-        let mut session = Session::new(Arc::new(options));
+        let mut session = Session::new(Arc::new(options.clone()));
         if extra("tls") {
             session.tls_established();
         }
@@ -112,6 +115,7 @@ impl Player {
         });
         Player {
             max_line,
+            options,
             session,
             cut,
             block: Vec::new(),
@@ -142,6 +146,10 @@ impl Player {
                     return Err(format!("server wrote\n  {}\nnot\n  {}", show(&self.out), show(bytes)));
                 }
                 self.out.drain(..bytes.len());
+            }
+            Step::Other(line) if line == "offer-auth" => {
+                self.options.extensions.auth = Mechanisms { plain: true, login: true };
+                self.session.set_options(Arc::new(self.options.clone()));
             }
             Step::Other(line) if line == "tls" => {
                 if !self.session.is_starting_tls() || !self.input.is_empty() {

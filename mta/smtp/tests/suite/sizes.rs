@@ -6,6 +6,6 @@ use std::mem::size_of;
 fn sessions_are_small() {
     let (server, client) = (size_of::<smtp::server::Session>(), size_of::<smtp::client::Session>());
     println!("server::Session {server} bytes, client::Session {client} bytes");
-    assert!(server <= 80, "server::Session has {server} bytes");
+    assert!(server <= 64, "server::Session has {server} bytes");
     assert!(client <= 448, "client::Session has {client} bytes");
 }
