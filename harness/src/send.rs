@@ -8,6 +8,7 @@ mod output;
 mod pace;
 mod session;
 mod shard;
+mod workload;
 
 use load::report::Report;
 use load::report::condition::Condition;
@@ -17,8 +18,10 @@ use load::shards::Assignment;
 use load::statistics::summary::Summary;
 use load::watch::Watch;
 use rustix::process::{Signal, set_parent_process_death_signal};
+use std::env;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +31,9 @@ pub struct Args {
     /// The server, as 127.0.0.1:2525, [::1]:2525, localhost:2525 or unix:/run/lmtp
     #[arg(value_name = "ADDR:PORT|unix:PATH")]
     target: Endpoint,
+    /// Take options from this file (profiles/load has some); those given here win
+    #[arg(long, value_name = "FILE.toml")]
+    workload: Option<PathBuf>,
     /// Connections kept busy at a time [default: 1]; in the open loop the most that are opened [default: 100]
     #[arg(long, value_name = "N")]
     connections: Option<u32>,
@@ -85,6 +91,10 @@ pub fn main(args: Args) -> ExitCode {
 }
 
 fn send(args: Args) -> Result<ExitCode, Failure> {
+    let args = match &args.workload {
+        Some(path) => workload::complete(path, env::args_os().skip(1)).map_err(Failure::usage)?,
+        None => args,
+    };
     if args.with_parent || args.shard.is_some() {
         set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|error| Failure::usage(format!("asking to end with the parent process: {error}")))?;

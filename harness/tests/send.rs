@@ -235,3 +235,59 @@ fn a_dry_run_says_everything_and_sends_nothing() {
         assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{arguments:?}");
     }
 }
+
+fn workloads() -> Vec<std::path::PathBuf> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiles/load");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect()
+}
+
+#[test]
+fn every_workload_is_good_and_says_what_it_stands_for() {
+    let workloads = workloads();
+    assert!(workloads.len() >= 10);
+    for path in workloads {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# ") && text.contains("\npurpose = \""), "{}", path.display());
+        let output =
+            mailrig().args(["send", "127.0.0.1:9", "--dry-run", "--workload"]).arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("C: QUIT"), "{}: {output:?}", path.display());
+    }
+}
+
+#[test]
+fn a_workload_is_completed_by_the_command_line_which_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &[]);
+    let path = folder.path().join("load.toml");
+    let load = |text: &str, arguments: &[&str]| {
+        std::fs::write(&path, text).unwrap();
+        send(&sink.address, &[&["--workload", path.to_str().unwrap()], arguments].concat())
+    };
+    let text = "purpose = \"x\"\nmessages = 7\nconnections = 2\nsize = \"2KiB\"\nbdat = true\nto = [\"a@x.test\", \"b@x.test\"]\n";
+    let sent = load(text, &[]);
+    assert_eq!((sent.code(), &sent.report["accepted"]), (Some(0), &7.into()), "{}", sent.stderr());
+    assert_eq!(sent.report["stages"]["rcpt"]["count"], 14);
+    let sent = load(text, &["--messages", "3", "--to", "c@x.test"]);
+    assert_eq!((&sent.report["accepted"], &sent.report["stages"]["rcpt"]["count"]), (&3.into(), &3.into()));
+    let sent = load("stages = \"hold 9/s 9h\"\n", &["--rate", "100/s", "--messages", "5", "--max-lag", "9s"]);
+    assert_eq!((sent.code(), &sent.report["accepted"]), (Some(0), &5.into()), "{}", sent.stderr());
+    for (text, words) in [
+        ("messages = 1\nconections = 2\n", ":2:1: unknown key `conections`; did you mean `connections`?"),
+        ("json = \"x\"\n", ":1:1: unknown key `json`"),
+        ("rate = \"500\"\n", ":1:1: invalid value '500'"),
+        ("bdat = \"yes\"\n", ":1:1: `bdat` is true or false"),
+        ("messages = 1.5\n", ":1:"),
+        ("messages = \n", ":1:"),
+        ("rate = \"5/s\"\nthink = \"1s\"\n", "cannot be used with"),
+    ] {
+        let sent = load(text, &[]);
+        assert_eq!(sent.code(), Some(2), "{text}");
+        assert!(
+            sent.stderr().contains(words) && sent.stderr().lines().count() == 1,
+            "{text}: {}",
+            sent.stderr()
+        );
+    }
+}

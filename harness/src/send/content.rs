@@ -99,8 +99,8 @@ fn size(text: &str) -> Result<f64, String> {
 }
 
 fn parse_count(text: &str) -> Result<Distribution, String> {
-    Distribution::parse(text, |text| match text.parse::<u32>() {
-        Ok(count) if count > 0 => Ok(f64::from(count)),
+    Distribution::parse(text, |text| match text.parse::<f64>() {
+        Ok(count) if count >= 1.0 && count.is_finite() => Ok(count),
         _ => Err(format!("`{text}` is not a number from 1 on")),
     })
 }
