@@ -291,3 +291,29 @@ fn a_workload_is_completed_by_the_command_line_which_wins() {
         );
     }
 }
+
+#[test]
+fn a_stopped_server_shows_in_the_latency_as_arithmetic_says() {
+    // A tenth of two seconds: messages meant for it wait for what is left of it, so the slowest tenth of all waits evenly
+    // from nothing to 200 ms, and the 95th and 99th percentiles are a half and nine tenths of that.
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &[]);
+    let pid = sink.process.pid();
+    let stall = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(800));
+        support::kill(pid, "STOP");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        support::kill(pid, "CONT");
+    });
+    let sent = send(
+        &sink.address,
+        &["--rate", "500/s", "--duration", "2s", "--connections", "5", "--max-lag", "10s"],
+    );
+    stall.join().unwrap();
+    assert_eq!((sent.code(), &sent.report["accepted"]), (Some(0), &1000.into()), "{}", sent.report);
+    let ms = |series: &str, figure: &str| sent.report["stages"][series][figure].as_f64().unwrap() / 1000.0;
+    assert!((50.0..220.0).contains(&ms("message", "p95_us")), "{}", sent.report["stages"]);
+    assert!((120.0..400.0).contains(&ms("message", "p99_us")), "{}", sent.report["stages"]);
+    // Seen from MAIL on, the stall is five slow messages.
+    assert!(ms("service", "p95_us") < 50.0 && ms("service", "max_us") > 150.0, "{}", sent.report["stages"]);
+}

@@ -91,8 +91,10 @@ impl Report {
     /// Reads the figures at the end of a run, whose generator may be late by `lag_max` in one case of a hundred.
     pub fn new(summary: &Summary, lag_max: Duration) -> Report {
         let Figures { histograms, counts, errors } = &summary.figures;
-        let Tally { offered, warm_up, .. } = summary.tally;
         let started = counts.messages.ended();
+        let Tally { warm_up, .. } = summary.tally;
+        // In the closed loop a message is meant when it starts.
+        let offered = if summary.open { summary.tally.offered } else { started };
         let asked = summary.asked.map_or(offered, |messages| messages.saturating_sub(warm_up));
         let elapsed_s = summary.span_ns.map(|(first, last)| (last - first) as f64 / 1e9);
         let accepted = counts.messages.accepted;

@@ -26,9 +26,11 @@ impl Filler {
             Text::Ascii => ASCII,
             Text::EightBit | Text::Utf8 => LATIN,
         };
+        // Long enough for a line that begins anywhere in it.
+        let words = words.repeat(2 + LINE / words.len());
         let line = |start: usize, bytes: usize| -> Vec<u8> {
-            let words = words.iter().cycle().skip(start % words.len()).take(bytes - LINE_END.len());
-            words.chain(LINE_END).copied().collect()
+            let start = start % (words.len() - LINE);
+            [&words[start..start + bytes - LINE_END.len()], LINE_END].concat()
         };
         let end = |bytes: usize| match bytes {
             // Too short for a line end, or too long for a line.
