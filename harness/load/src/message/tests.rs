@@ -31,8 +31,10 @@ fn whole(composer: &Composer, number: u64, intended_ns: u64, date: &str) -> (Tra
 #[test]
 fn every_message_has_the_size_asked_for_whatever_its_number() {
     let composer = |size: u64| Composer::new(&options(size as f64), 1);
-    let smallest = (1..).find(|&size| composer(size).is_ok()).expect("some size is enough");
-    for size in (smallest..smallest + 400).chain([4096, 65_536, 1 << 20]) {
+    let Err((_, problem)) = composer(1) else { panic!("a byte is too short") };
+    let smallest: u64 = problem.split(['(', ' ']).filter_map(|word| word.parse().ok()).max().expect("a size");
+    assert!(composer(smallest - 1).is_err());
+    for size in (smallest..smallest + 100).chain([4096, 65_536, 1 << 20]) {
         let composer = composer(size).unwrap_or_else(|_| panic!("{size} is large enough"));
         for (number, time, date) in
             [(1, 0, DATE), (u64::MAX, u64::MAX, "Thu, 1 Jan 1970 00:00:00 -0000"), (99, 12_345, DATE)]
