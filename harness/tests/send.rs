@@ -317,3 +317,43 @@ fn a_stopped_server_shows_in_the_latency_as_arithmetic_says() {
     // Seen from MAIL on, the stall is five slow messages.
     assert!(ms("service", "p95_us") < 50.0 && ms("service", "max_us") > 150.0, "{}", sent.report["stages"]);
 }
+
+#[test]
+fn our_own_sink_is_loaded_over_tls_by_lmtp_and_in_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem").to_str().unwrap().to_owned();
+    let trusted = format!("ca={ca}");
+    let tls = ["--tls-verify", &trusted, "--tls-name", "sink.test"];
+    for (name, sink, load) in [
+        ("starttls", &["--tls", "starttls", "--authority", &ca][..], &["--starttls", "--bdat"][..]),
+        ("implicit", &["--tls", "implicit", "--authority", &ca, "--auth"], &["--tls", "--auth", "u:p"]),
+        ("lmtp", &["--lmtp"], &["--lmtp", "--to", "a@x.test", "--to", "b@x.test"]),
+    ] {
+        let sink = Sink::start(folder.path(), name, sink);
+        let verify: &[&str] = if name == "lmtp" { &[] } else { &tls };
+        let many = ["--messages", "60", "--connections", "3", "--messages-per-connection", "7"];
+        let sent = send(&sink.address, &[&many[..], load, verify].concat());
+        assert_eq!(
+            (sent.code(), &sent.report["accepted"]),
+            (Some(0), &60.into()),
+            "{name}: {}",
+            sent.stderr()
+        );
+        let ledger = sink.stop();
+        assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&60.into(), &0.into()), "{name}: {ledger}");
+    }
+}
+
+#[test]
+fn its_throughput_agrees_with_the_clock_on_the_wall() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=10ms"]);
+    let began = std::time::Instant::now();
+    let sent = send(&sink.address, &["--messages", "400", "--connections", "10"]);
+    let wall_s = began.elapsed().as_secs_f64();
+    let elapsed_s = sent.report["elapsed_s"].as_f64().unwrap();
+    let throughput = sent.report["throughput_msg_per_s"].as_f64().unwrap();
+    // Ten connections, ten milliseconds for each message.
+    assert!(elapsed_s >= 0.4 && elapsed_s <= wall_s && wall_s - elapsed_s < 2.0, "{elapsed_s} of {wall_s}");
+    assert!((throughput * elapsed_s - 400.0).abs() < 0.1, "{throughput}");
+}
