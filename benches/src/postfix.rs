@@ -24,7 +24,7 @@ pub struct Postfix {
 impl Postfix {
     /// `None` when one of the programs is not installed.
     pub fn find() -> Option<Postfix> {
-        let version = |postconf| rig::output(Command::new(postconf).args(["-h", "mail_version"])).ok();
+        let version = |postconf| rig::output(Command::new(postconf).args(["-d", "-h", "mail_version"])).ok();
         Some(Postfix {
             source: find("smtp-source")?,
             sink: find("smtp-sink")?,

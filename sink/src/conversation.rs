@@ -161,7 +161,7 @@ impl Conversation {
 
     /// The handshake is done: nothing that was said before it counts (RFC 3207 §4.2).
     pub fn tls_established(&mut self, version: TlsVersion, books: &mut Books, now_ns: u64) {
-        books.ledger.handshake_ended(true);
+        books.ledger.handshake_done();
         self.session.tls_established();
         self.dialogue.tls_established();
         self.tls = version;

@@ -25,8 +25,8 @@ pub struct Ledger {
     connections_refused: u64,
     connections_timed_out: u64,
     connections_trapped: u64,
+    handshakes_begun: u64,
     handshakes: u64,
-    handshakes_failed: u64,
     accept_errors: u64,
     in_flight: u64,
     in_flight_peak: u64,
@@ -86,11 +86,12 @@ impl Ledger {
         self.connections_trapped += 1;
     }
 
-    pub fn handshake_ended(&mut self, well: bool) {
-        match well {
-            true => self.handshakes += 1,
-            false => self.handshakes_failed += 1,
-        }
+    pub fn handshake_begun(&mut self) {
+        self.handshakes_begun += 1;
+    }
+
+    pub fn handshake_done(&mut self) {
+        self.handshakes += 1;
     }
 
     pub fn accept_failed(&mut self) {
@@ -161,7 +162,7 @@ impl Ledger {
             connections_timed_out: self.connections_timed_out,
             connections_trapped: self.connections_trapped,
             handshakes: self.handshakes,
-            handshakes_failed: self.handshakes_failed,
+            handshakes_failed: self.handshakes_begun - self.handshakes,
             accept_errors: self.accept_errors,
             in_flight_peak: self.in_flight_peak,
             refused: self.outcomes.refusals().collect(),
@@ -206,8 +207,8 @@ impl Default for Ledger {
             connections_refused: 0,
             connections_timed_out: 0,
             connections_trapped: 0,
+            handshakes_begun: 0,
             handshakes: 0,
-            handshakes_failed: 0,
             accept_errors: 0,
             in_flight: 0,
             in_flight_peak: 0,

@@ -13,14 +13,7 @@ use tokio::time::timeout;
 impl Connection {
     /// Shakes hands as the site has it. Everything that the client wrote before it must have been SMTP.
     pub(super) async fn encrypt(&mut self) -> Result<(), Lost> {
-        let done = self.shake_hands().await;
-        if done.is_err() {
-            self.shared.books.borrow_mut().ledger.handshake_ended(false);
-        }
-        done
-    }
-
-    async fn shake_hands(&mut self) -> Result<(), Lost> {
+        self.shared.books.borrow_mut().ledger.handshake_begun();
         // What came in the clear behind STARTTLS must not be heard as if it had come through TLS (CVE-2011-0411).
         if !self.input.is_empty() {
             return Err(Lost::Handshake(Then::Close));

@@ -45,6 +45,8 @@ impl Authority {
         };
         let mut params = CertificateParams::new([for_name.to_owned()]).map_err(|error| error.to_string())?;
         params.distinguished_name.push(DnType::CommonName, for_name);
+        // RFC 5280 §4.2.1.1: only what signs itself may leave it out
+        params.use_authority_key_identifier_extension = *kind != Certificate::SelfSigned;
         if *kind == Certificate::Expired {
             params.not_before = date_time_ymd(2001, 1, 1);
             params.not_after = date_time_ymd(2002, 1, 1);

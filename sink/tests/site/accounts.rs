@@ -2,10 +2,14 @@
 
 use crate::peer::Peer;
 use crate::rig::{Rig, config};
+use behaviour::offer::{Offer, Tls};
+use behaviour::{Site, Sites};
 use rustix::net::SendFlags;
-use sink::json_lines;
+use sink::{Config, json_lines};
+use smtp::server::Options;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -190,3 +194,19 @@ fn a_reader_that_stops_reading_does_not_stop_the_sink() {
 }
 
 const MS: u64 = 1_000_000;
+
+#[test]
+fn a_handshake_that_the_end_of_the_sink_cuts_short_is_not_forgotten() {
+    let mut site = Site::new("sink", &[]).unwrap();
+    let mut smtp = Options::clone(&site.offer.smtp);
+    smtp.extensions.start_tls = true;
+    site.offer = Offer { smtp: Arc::new(smtp), tls: Some(Tls::default()), ..site.offer };
+    let rig = Rig::start(Config { sites: Sites::one(0, site), ..config(0, &[], &[]) });
+    let mut silent = Peer::greeted(rig.address);
+    silent.play("C: STARTTLS\nS: 220");
+    let mut talks_on = Peer::greeted(rig.address);
+    talks_on.send("STARTTLS\r\nNOOP\r\n");
+    talks_on.play("S: 220\nS:");
+    let totals = rig.stop().totals;
+    assert_eq!((totals.handshakes, totals.handshakes_failed), (0, 2));
+}
