@@ -212,6 +212,8 @@ fn the_capacity_of_a_server_is_found_as_its_delay_says() {
     assert!(steps.len() >= 4 && steps.iter().any(|step| step["verdict"] == "holds"), "{}", sent.report);
     let confirmed = steps.iter().rev().take(3).all(|step| step["rate_msg_per_s"] == capacity);
     assert!(confirmed, "{}", sent.report);
+    let away = send("127.0.0.1:9", &["--find-capacity", "p99 < 1s", "--capacity-hold", "100ms"]);
+    assert_eq!((away.code(), away.report["steps"].as_array().map(Vec::len)), (Some(1), Some(1)));
 }
 
 #[test]

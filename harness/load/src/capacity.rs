@@ -103,6 +103,10 @@ pub fn find(
         tell(&step);
         search.tell(step.verdict);
         steps.push(step);
+        // A server that was never there has no capacity, and searching it would take minutes.
+        if steps.iter().all(|step| step.accepted == 0 && step.stopped.is_some()) {
+            return Ok(Curve { capacity_msg_per_s: None, limited_by: Some(Limit::Server), steps });
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Idle {
 #[derive(Default)]
 struct Seat {
     order: Cell<Option<Order>>,
+    /// Whether it was taken from those that wait.
+    called: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -66,6 +68,7 @@ impl Idle {
 impl Seat {
     fn give(&self, order: Order) {
         self.order.set(Some(order));
+        self.called.set(true);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -98,7 +101,9 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.idle.seats.borrow_mut().retain(|seat| !Rc::ptr_eq(seat, &self.seat));
+        if !self.seat.called.get() {
+            self.idle.seats.borrow_mut().retain(|seat| !Rc::ptr_eq(seat, &self.seat));
+        }
     }
 }
 

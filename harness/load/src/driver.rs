@@ -102,7 +102,7 @@ fn useful_connections(options: &Options) -> Result<u64, Error> {
         return Err(Error::option("--duration", "must be longer than 0"));
     }
     if let Model::Open { course, .. } = &options.plan.model {
-        if stop.after.or(stop.at.map(|_| 0)).is_none() && options.plan.model.length().is_none() {
+        if stop.after.is_none() && stop.at.is_none() && options.plan.model.length().is_none() {
             return Err(Error::option("--rate", "needs an end: give --messages or --duration"));
         }
         if course.highest() > options.rate_max {

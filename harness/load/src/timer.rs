@@ -2,6 +2,7 @@
 //!
 //! The runtime's own timers count whole milliseconds, which is longer than a whole transaction on a fast server takes. This
 //! is a map of wakers on one timerfd, without a tick of its own: when the loop is busy, waits that are due end together.
+//! The sink's timer is of the same kind, but its waits end on a common tick and can't be given up.
 //! Time limits of sessions are not its job; they are minutes, and nearly never reached.
 
 use rustix::time::{

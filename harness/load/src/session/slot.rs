@@ -14,7 +14,7 @@ use crate::schedule::{Claim, Next};
 use crate::statistics::Times;
 use crate::statistics::outcome::Ending;
 use smtp::client::{Cause, Disposition, HopStatus, Outcome};
-use smtp::{ReplyCode, Stage};
+use smtp::{ReplyCode, Severity, Stage};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -162,6 +162,12 @@ impl Visit {
             // A server may close whenever it has answered; one that does so before is not working.
             Cause::PeerClosed { .. } if self.answered > 0 => End::Over,
             Cause::Unusable { .. } => End::Unusable(failure(stage, code, &text)),
+            // A password that is wrong now is wrong the next time, and servers shut out those who go on trying.
+            Cause::Refused { stage: Stage::Auth, ref reply }
+                if reply.code.severity() == Severity::Permanent =>
+            {
+                End::Unusable(failure(stage, code, &text))
+            }
             _ => End::TurnedAway(failure(stage, code, &text)),
         }
     }
