@@ -40,14 +40,6 @@ pub struct Args {
     /// All chance follows from it: the same seed, the same load
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    #[command(flatten)]
-    pace: pace::Args,
-    #[command(flatten)]
-    session: session::Args,
-    #[command(flatten)]
-    content: content::Args,
-    #[command(flatten)]
-    output: output::Args,
     /// Call a run of the open loop invalid if the generator itself is later than this in one case of a hundred
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = settings::duration::parse)]
     max_lag: Duration,
@@ -68,8 +60,6 @@ pub struct Args {
     /// Only print one whole dialogue, annotated
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    capacity: capacity::Args,
     /// Send from so many processes, which share schedule and connections
     #[arg(long, value_name = "N", default_value_t = 1)]
     shards: u32,
@@ -79,6 +69,16 @@ pub struct Args {
     /// End with the process that started this one
     #[arg(long, hide = true)]
     with_parent: bool,
+    #[command(flatten)]
+    pace: pace::Args,
+    #[command(flatten)]
+    session: session::Args,
+    #[command(flatten)]
+    content: content::Args,
+    #[command(flatten)]
+    output: output::Args,
+    #[command(flatten)]
+    capacity: capacity::Args,
 }
 
 /// Sends the load. Exit status: 0 all as wanted; 1 not (a condition, else a message that was not accepted), the run was
