@@ -1,6 +1,6 @@
 //! Certificates that are made at the start: good ones, and bad ones of every kind that clients should find out.
 
-use behaviour::offer::Certificate;
+use behaviour::offer::{Certificate, Pem};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     date_time_ymd,
@@ -36,10 +36,10 @@ impl Authority {
     /// A certificate of this kind for `name`, with its chain and key.
     ///
     /// # Errors
-    /// A name that no certificate can have, or files that hold no certificate or key.
+    /// A name that no certificate can have, or a text that holds no certificate or key.
     pub fn certificate(&self, kind: &Certificate, name: &str) -> Result<Identity, String> {
         let for_name = match kind {
-            Certificate::Files { chain, key } => return from_files(chain, key),
+            Certificate::Own { chain, key } => return from_pem(chain, key),
             Certificate::WrongName => WRONG_NAME,
             Certificate::Generated | Certificate::Expired | Certificate::SelfSigned => name,
         };
@@ -61,15 +61,16 @@ impl Authority {
     }
 }
 
-fn from_files(chain: &str, key: &str) -> Result<Identity, String> {
-    let certificates = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("{chain}: {error}"))?;
+fn from_pem(chain: &Pem, key: &Pem) -> Result<Identity, String> {
+    let certificates = CertificateDer::pem_slice_iter(chain.text.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("{}: {error}", chain.file))?;
     if certificates.is_empty() {
-        return Err(format!("{chain}: no certificate in it"));
+        return Err(format!("{}: no certificate in it", chain.file));
     }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{key}: {error}"))?;
-    Ok((certificates, key))
+    let private = PrivateKeyDer::from_pem_slice(key.text.as_bytes())
+        .map_err(|error| format!("{}: {error}", key.file))?;
+    Ok((certificates, private))
 }
 
 /// RFC 6761 §6.4: a name that is never anybody's.
