@@ -3,6 +3,9 @@
 mod accounts;
 mod bounds;
 mod delays;
+mod dialogues;
 mod peer;
+mod player;
 mod refusals;
 mod rig;
+mod script;
