@@ -58,7 +58,7 @@ impl Error {
                 _ => None,
             },
             Error::TooManyConnections { .. } => Some("raise the limit of open files: ulimit -n".to_owned()),
-            Error::NoAddress => Some("give at least one ADDR:PORT".to_owned()),
+            Error::NoAddress => Some("give at least one ADDR:PORT, or `listen` in a site file".to_owned()),
             Error::NoSite { .. } => {
                 Some("give a site without `listen`, or with this address in it".to_owned())
             }

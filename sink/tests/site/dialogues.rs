@@ -144,7 +144,8 @@ fn check(words: &str, account: &Account, kept: &Path) -> Result<(), String> {
         None => {
             let mut alike = outcomes.iter().filter(|outcome| {
                 outcome["stage"] == first
-                    && (outcome["outcome"] == second || outcome["code"].to_string() == second)
+                    && (outcome["outcome"] == second
+                        || second.parse::<u64>().is_ok_and(|code| outcome["code"] == code))
             });
             (alike.next().map_or(0, |outcome| outcome["count"].as_u64().unwrap()), third)
         }

@@ -4,6 +4,7 @@ mod accounts;
 mod bounds;
 mod delays;
 mod dialogues;
+mod docs;
 mod peer;
 mod player;
 mod refusals;

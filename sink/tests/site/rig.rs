@@ -88,5 +88,5 @@ impl Rig {
     }
 }
 
-const DELIVERIES_HEADER: &str = "id,connection,start_ns,end_ns,code,tls,again,banner_us,ehlo_us,starttls_us,\
+pub const DELIVERIES_HEADER: &str = "id,connection,start_ns,end_ns,code,tls,again,banner_us,ehlo_us,starttls_us,\
     handshake_us,auth_us,mail_us,rcpt_us,data_us,body_us,sha256\n";
