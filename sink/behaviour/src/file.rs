@@ -141,6 +141,10 @@ fn act(raw: &raw::Rule, scope: Scope) -> Result<Option<Act>, Wrong> {
     let then = raw.then.as_deref().map(then).transpose().map_err(at("then"))?;
     let ends = then.is_some_and(|then| then != Then::GoOn);
     let mut act = match (&raw.reply, &raw.raw, &raw.endless, &raw.fault) {
+        (Some(text), ..) if text == USUAL => {
+            rule::can_reply(scope).map_err(at("reply"))?;
+            usual()
+        }
         (Some(text), ..) => {
             rule::can_reply(scope).map_err(at("reply"))?;
             Act::reply(refusal::parse(stage, text).map_err(|message| at("reply")(share_hint(text, message)))?)
@@ -159,7 +163,7 @@ fn act(raw: &raw::Rule, scope: Scope) -> Result<Option<Act>, Wrong> {
         }
         (.., Some(name)) => fault::act(name, stage).map_err(at("fault"))?,
         // With something after or instead of the reply it is the usual one; an end alone says nothing.
-        _ if raw.also.is_some() || raw.cut.is_some() => Act { say: Say::Usual, ..nothing() },
+        _ if raw.also.is_some() || raw.cut.is_some() => usual(),
         _ if ends || raw.accepts.is_some() => nothing(),
         _ if then.is_some() => return Err(at("then")("the dialogue goes on anyway".to_owned())),
         _ => return Ok(None),
@@ -192,6 +196,10 @@ fn share_hint(text: &str, message: String) -> String {
         }
         _ => message,
     }
+}
+
+fn usual() -> Act {
+    Act { say: Say::Usual, ..nothing() }
 }
 
 fn nothing() -> Act {
@@ -245,3 +253,6 @@ pub fn at(key: &str) -> impl Fn(String) -> Wrong + use<> {
     let key = key.to_owned();
     move |message| (key.clone(), message)
 }
+
+/// `reply = "usual"`: what the protocol has, whatever rules come after.
+const USUAL: &str = "usual";
