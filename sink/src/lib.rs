@@ -17,6 +17,7 @@
 //! | `watch` | samples and live lines |
 
 mod accept;
+mod account;
 mod books;
 mod clock;
 mod connection;
