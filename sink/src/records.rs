@@ -3,7 +3,7 @@
 use crate::books::Books;
 use crate::error::Error;
 use crate::totals::Totals;
-use crate::trace::Trace;
+use crate::trace::{Scope, Trace};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -53,10 +53,10 @@ impl Records {
     pub fn trace(&mut self, spill: bool) -> io::Result<Option<Trace>> {
         match &mut self.trace {
             None => Ok(None),
-            Some(files) => match files.deliveries.take_if(|_| spill) {
-                None => Ok(Some(Trace::default())),
-                Some(output) => Trace::spilling(output.file).map(Some),
-            },
+            Some(files) => {
+                let spilled = files.deliveries.take_if(|_| spill).map(|output| output.file);
+                Trace::new(Scope::Sink, spilled).map(Some)
+            }
         }
     }
 
