@@ -71,6 +71,19 @@ pub enum ShardTrouble {
     Account(io::Error),
 }
 
+impl ShardTrouble {
+    /// Nobody has been served yet.
+    pub fn is_at_start(&self) -> bool {
+        match self {
+            ShardTrouble::NotStarted(_) | ShardTrouble::NotReady(_) | ShardTrouble::ReadyLate(_) => true,
+            ShardTrouble::Died(_)
+            | ShardTrouble::Failed(_)
+            | ShardTrouble::EndLate(_)
+            | ShardTrouble::Account(_) => false,
+        }
+    }
+}
+
 impl Error {
     /// What to do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
@@ -92,13 +105,8 @@ impl Error {
                 Some("raise the limit of open files (ulimit -n), or give more --shards".to_owned())
             }
             Error::FewerConnectionsThanShards { .. } => Some("give fewer --shards".to_owned()),
-            Error::Shard { trouble, .. } => match trouble {
-                ShardTrouble::NotStarted(_) | ShardTrouble::NotReady(_) | ShardTrouble::ReadyLate(_) => None,
-                ShardTrouble::Died(_)
-                | ShardTrouble::Failed(_)
-                | ShardTrouble::EndLate(_)
-                | ShardTrouble::Account(_) => Some("ledger and trace lack what it took in".to_owned()),
-            },
+            Error::Shard { trouble, .. } if trouble.is_at_start() => None,
+            Error::Shard { .. } => Some("ledger and trace lack what it took in".to_owned()),
             Error::NoAddress => Some("give at least one ADDR:PORT".to_owned()),
             Error::NoSite { .. } => {
                 Some("give a site without `listen`, or with this address in it".to_owned())

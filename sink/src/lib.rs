@@ -49,7 +49,7 @@ mod wire;
 
 pub use config::{Config, SILENCE};
 pub use error::{Error, ShardTrouble};
-pub use limits::connections_possible;
+pub use limits::{connections_possible, files_max};
 pub use listener::{ENOUGH_BACKLOG, backlog_max};
 pub use live::Live;
 pub use outcomes::OutcomeCount;

@@ -112,17 +112,18 @@ impl Records {
                     .write(|out| trace::merge_deliveries(left(DELIVERIES).collect::<Result<_, _>>()?, out))?;
             }
             in_flight.write(|out| trace::merge_in_flight(left(IN_FLIGHT).collect::<Result<_, _>>()?, out))?;
-            for folder in folders {
-                match fs::remove_dir_all(folder) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(Error::File { path: folder.clone(), source: error });
-                    }
-                    _ => {}
-                }
-            }
+            folders.iter().for_each(|folder| remove_trace(folder));
         }
         self.account.map_or(Ok(()), |ledger| ledger.write_ledger(totals))
     }
+}
+
+/// Removes the trace that a shard left. What cannot be removed, or is not the shard's, hurts nobody.
+fn remove_trace(folder: &Path) {
+    for name in [DELIVERIES, IN_FLIGHT] {
+        let _ = fs::remove_file(folder.join(name));
+    }
+    let _ = fs::remove_dir(folder);
 }
 
 fn open_if_there(path: &Path) -> io::Result<Box<dyn BufRead>> {

@@ -45,7 +45,10 @@ impl Sink {
             return Err(Error::NoAddress);
         }
         let (connections_max, to_bind, sharing) = match &config.shard {
-            Some(shard) => (shard.connections_max, &shard.addresses, Sharing::WithShards),
+            Some(shard) => {
+                config.duration = None;
+                (shard.connections_max, &shard.addresses, Sharing::WithShards)
+            }
             None => (config.connections_each(1)?[0], &config.listen, Sharing::Alone),
         };
         let mut listeners = Vec::new();
