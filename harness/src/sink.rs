@@ -182,8 +182,12 @@ fn with_shards(config: Config, count: u32, show: &Showing) -> ExitCode {
 
 /// A shard tells its parent what it would show, and nobody else.
 fn be_shard(config: Config, file: &Path) -> ExitCode {
-    let sink = Shard::read(file).and_then(|shard| Sink::open(Config { shard: Some(shard), ..config }));
-    match sink {
+    let shard = match Shard::read(file) {
+        Ok(shard) if shard.is_orphan() => return fail("the parent of this shard has ended", None, 2),
+        Ok(shard) => shard,
+        Err(error) => return fail_with(&error, 2),
+    };
+    match Sink::open(Config { shard: Some(shard), ..config }) {
         Ok(sink) => status(sink.run(sink::until_signal, io::stdout(), Some(sink::json_lines(io::stdout())))),
         Err(error) => fail_with(&error, 2),
     }

@@ -106,7 +106,7 @@ impl Error {
             }
             Error::FewerConnectionsThanShards { .. } => Some("give fewer --shards".to_owned()),
             Error::Shard { trouble, .. } if trouble.is_at_start() => None,
-            Error::Shard { .. } => Some("ledger and trace lack what it took in".to_owned()),
+            Error::Shard { .. } => Some("ledger and trace may lack what it took in".to_owned()),
             Error::NoAddress => Some("give at least one ADDR:PORT".to_owned()),
             Error::NoSite { .. } => {
                 Some("give a site without `listen`, or with this address in it".to_owned())

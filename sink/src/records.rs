@@ -119,7 +119,7 @@ impl Records {
 }
 
 /// Removes the trace that a shard left. What cannot be removed, or is not the shard's, hurts nobody.
-fn remove_trace(folder: &Path) {
+pub fn remove_trace(folder: &Path) {
     for name in [DELIVERIES, IN_FLIGHT] {
         let _ = fs::remove_file(folder.join(name));
     }

@@ -6,6 +6,7 @@
 use crate::error::Error;
 use crate::records::Records;
 use crate::tls::Identities;
+use rustix::process::getppid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -23,6 +24,7 @@ pub struct Shard {
     /// Where to listen, in the order of the configuration; what was port 0 there is known.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) connections_max: usize,
+    parent: u32,
     /// Where it was read: the parent's folder.
     #[serde(skip)]
     folder: PathBuf,
@@ -30,7 +32,8 @@ pub struct Shard {
 
 impl Shard {
     pub(crate) fn new(number: u32, shards: u32, addresses: Vec<SocketAddr>, connections_max: usize) -> Shard {
-        Shard { number, shards, addresses, connections_max, folder: PathBuf::new() }
+        let (parent, folder) = (std::process::id(), PathBuf::new());
+        Shard { number, shards, addresses, connections_max, parent, folder }
     }
 
     /// Reads what the parent wrote for a shard to the file `path`.
@@ -40,6 +43,12 @@ impl Shard {
     pub fn read(path: &Path) -> Result<Shard, Error> {
         let shard: Shard = read(path)?;
         Ok(Shard { folder: path.parent().unwrap_or(Path::new(".")).to_owned(), ..shard })
+    }
+
+    /// Whether the parent has ended. A process that dies with its parent has to ask, once it has said so to the kernel:
+    /// it may have been too late.
+    pub fn is_orphan(&self) -> bool {
+        getppid().is_none_or(|pid| pid.as_raw_nonzero().get().cast_unsigned() != self.parent)
     }
 
     /// Writes it into `folder` for [`Shard::read`], and returns where.

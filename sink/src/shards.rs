@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, ShardTrouble};
 use crate::listener;
 use crate::live::Live;
-use crate::records::Records;
+use crate::records::{self, Records};
 use crate::shard::{self, Shard};
 use crate::tls::Identities;
 use crate::totals::Totals;
@@ -120,7 +120,7 @@ impl Shards {
 
     async fn serve<S: Future<Output = ()>>(
         &self,
-        mut command: impl FnMut(&Path) -> Command,
+        command: impl FnMut(&Path) -> Command,
         stop: impl FnOnce() -> io::Result<S>,
         mut out: impl Write,
         show: Option<Show>,
@@ -128,14 +128,19 @@ impl Shards {
         let system = |doing| move |source| Error::System { doing, source };
         let mut stop = pin!(stop().map_err(system("wait for signals"))?);
         let mut crew = Crew::default();
-        for file in &self.files {
-            crew.start(command(file)).map_err(|trouble| self.error(trouble))?;
-        }
-        select! {
+        let started = select! {
             biased;
-            // Nobody was served, so nothing is missing.
-            () = &mut stop => return Ok(Left { ends: Vec::new(), died: None, cpu_s: clock::cpu_s() }),
-            ready = crew.ready(self.addresses.len(), START_BOUND) => ready.map_err(|trouble| self.error(trouble))?,
+            () = &mut stop => None,
+            started = self.start(&mut crew, command) => Some(started),
+        };
+        if !matches!(started, Some(Ok(()))) {
+            // Nobody was served: nothing is lost with whoever does not end well.
+            crew.end(START_GRACE).await;
+            self.trace_folders().iter().for_each(|folder| records::remove_trace(folder));
+            return match started {
+                Some(Err(trouble)) => Err(self.error(trouble)),
+                _ => Ok(Left { ends: Vec::new(), died: None, cpu_s: clock::cpu_s() }),
+            };
         }
         // They have read what they were told, keys and all.
         self.folder.clear();
@@ -162,6 +167,12 @@ impl Shards {
         Ok(Left { ends: crew.end(END_BOUND).await, died, cpu_s })
     }
 
+    /// Starts all shards and waits until they listen.
+    async fn start(&self, crew: &mut Crew, mut command: impl FnMut(&Path) -> Command) -> Result<(), Trouble> {
+        self.files.iter().try_for_each(|file| crew.start(command(file)))?;
+        crew.ready(self.addresses.len(), START_BOUND).await
+    }
+
     /// Adds up what the shards left, and writes it.
     fn finish(self, left: Left) -> Result<Totals, Error> {
         let mut troubles: Vec<Trouble> = Vec::new();
@@ -186,10 +197,9 @@ impl Shards {
         }
         let totals = sum.totals(self.config.ids);
         let totals = Totals { cpu_s: totals.cpu_s + left.cpu_s, shards_missing: missing, ..totals };
-        let folders: Vec<PathBuf> = match &self.config.trace {
-            Some(trace) => (1..=self.shards()).map(|number| shard::trace_folder(trace, number)).collect(),
-            None => Vec::new(),
-        };
+        let Totals { messages, duplicates, connections, .. } = totals;
+        tracing::info!(connections, messages, duplicates, "over");
+        let folders = self.trace_folders();
         let shards = self.shards();
         self.records.write_merged(&totals, &folders)?;
         let mut errors =
@@ -201,6 +211,12 @@ impl Shards {
 
     fn shards(&self) -> u32 {
         self.connections_max.len() as u32
+    }
+
+    /// Where the shards leave their traces, if they are to.
+    fn trace_folders(&self) -> Vec<PathBuf> {
+        let trace = self.config.trace.iter();
+        trace.flat_map(|trace| (1..=self.shards()).map(|number| shard::trace_folder(trace, number))).collect()
     }
 
     fn error(&self, (number, trouble): Trouble) -> Error {
@@ -225,6 +241,8 @@ async fn watch_over(crew: &mut Crew, mut states: Option<SyncSender<Live>>) -> (u
 
 /// Until all shards listen.
 const START_BOUND: Duration = Duration::from_secs(15);
+/// Until all have ended that were not to be started after all.
+const START_GRACE: Duration = Duration::from_secs(2);
 /// Until all have written what they have, traces of many millions of deliveries too.
 const END_BOUND: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 256 * 1024;

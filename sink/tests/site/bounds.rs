@@ -146,8 +146,9 @@ fn shards_divide_connections_and_share_their_port_with_nobody_else() {
 #[test]
 fn a_site_may_listen_on_a_port_that_is_not_known_yet() {
     let anywhere = "127.0.0.1:0".parse().unwrap();
-    let site = Site { listen: vec![anywhere], ..Site::new("sink", &[]).unwrap() };
-    let rig = Rig::start(Config::new(vec![anywhere], Sites::one(0, site)));
+    let mut site = Site::new("sink", &[]).unwrap();
+    site.listen.push(anywhere);
+    let rig = Rig::start(Config::new(vec![anywhere], Sites::new(0, vec![site]).unwrap()));
     Peer::greeted(rig.address);
     assert_eq!(rig.stop().totals.connections, 1);
 }
