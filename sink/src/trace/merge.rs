@@ -181,17 +181,17 @@ mod tests {
             ],
         );
         let files = [&*one, "", &two, &cut[..cut.len() - 1]];
-        assert_eq!(merged(&files, |files, out| merge_deliveries(files, out)).unwrap(), whole);
+        assert_eq!(merged(&files, merge_deliveries).unwrap(), whole);
 
         let broken = format!("{one}no row\n");
-        let error = merged(&[&two, &broken], |files, out| merge_deliveries(files, out)).unwrap_err();
+        let error = merged(&[&two, &broken], merge_deliveries).unwrap_err();
         assert_eq!(error.to_string(), "line 5 of shard 2 is none of a trace");
     }
 
     #[test]
     fn samples_add_up_to_what_each_shard_said_last() {
         let files = ["at_ns,in_flight\n1,5\n11,6\n21,0\n", "", "at_ns,in_flight\n3,1\n11,2\n40,1\n"];
-        let sum = merged(&files, |files, out| merge_in_flight(files, out)).unwrap();
+        let sum = merged(&files, merge_in_flight).unwrap();
         assert_eq!(sum, "at_ns,in_flight\n1,5\n3,6\n11,7\n11,8\n21,2\n40,1\n");
     }
 }
