@@ -129,7 +129,10 @@ mod tests {
     use crate::delivery::Delivery;
     use crate::trace::{Ended, Scope, Taken, Trace};
 
-    fn merged(files: &[&str], merge: fn(Vec<&[u8]>, &mut Vec<u8>) -> io::Result<()>) -> io::Result<String> {
+    fn merged<'a>(
+        files: &[&'a str],
+        merge: impl FnOnce(Vec<&'a [u8]>, &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<String> {
         let mut out = Vec::new();
         merge(files.iter().map(|file| file.as_bytes()).collect(), &mut out)?;
         Ok(String::from_utf8(out).unwrap())
