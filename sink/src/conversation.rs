@@ -10,7 +10,7 @@ use crate::books::Books;
 use crate::delivery::{Answered, Delivery};
 use crate::header::HeaderScan;
 use crate::store::Letter;
-use crate::trace::Ended;
+use crate::trace::{Ended, Taken};
 use behaviour::{Act, Dialogue, Heard, Pace, Sites, Step, Then};
 use content::{Content, Early};
 use ring::digest::Digest;
@@ -213,17 +213,21 @@ impl Conversation {
     pub fn written(&mut self, books: &mut Books, now_ns: u64) {
         if let Some(answered) = self.answered.take() {
             books.ledger.delivery_ended();
-            let first = !answered.accepted || books.ledger.accepted(&answered, now_ns);
+            let taken = match answered.accepted {
+                false => Taken::No,
+                true if books.ledger.accepted(&answered, now_ns) => Taken::First,
+                true => Taken::Again,
+            };
             tracing::debug!(
                 connection = self.connection,
                 code = answered.code,
                 accepted = answered.accepted,
-                again = !first,
+                again = taken == Taken::Again,
                 bytes = answered.size_bytes,
                 "message"
             );
             let digest = self.letter.take().and_then(|letter| letter.digest());
-            self.trace(&answered.delivery, answered.code, !first, digest, books, now_ns);
+            self.trace(&answered.delivery, answered.code, taken, digest, books, now_ns);
         }
     }
 
@@ -360,7 +364,7 @@ impl Conversation {
     fn end_delivery(&mut self, books: &mut Books, now_ns: u64) {
         if let Some(delivery) = self.delivery.take() {
             books.ledger.delivery_ended();
-            self.trace(&delivery, 0, false, None, books, now_ns);
+            self.trace(&delivery, 0, Taken::No, None, books, now_ns);
         }
     }
 
@@ -368,14 +372,14 @@ impl Conversation {
         &self,
         delivery: &Delivery,
         code: u16,
-        again: bool,
+        taken: Taken,
         digest: Option<Digest>,
         books: &mut Books,
         end_ns: u64,
     ) {
         if let Some(trace) = &mut books.trace {
             let (connection, tls) = (self.connection, self.tls);
-            let ended = Ended { connection, delivery, end_ns, code, tls, again, digest };
+            let ended = Ended { connection, delivery, end_ns, code, tls, taken, digest };
             trace.ended(&ended, &books.ledger.ids);
         }
     }

@@ -69,6 +69,12 @@ impl Sites {
         self.needs_words = true;
     }
 
+    /// What listens on `asked`, with port 0, listens on `bound`.
+    pub fn bound(&mut self, asked: SocketAddr, bound: SocketAddr) {
+        let listens = self.sites.iter_mut().flat_map(|site| &mut site.listen);
+        listens.filter(|listen| **listen == asked).for_each(|listen| *listen = bound);
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Site> {
         self.sites.iter()
     }

@@ -1,19 +1,16 @@
 //! Certificates that are made at the start: good ones, and bad ones of every kind that clients should find out.
 
-use behaviour::offer::{Certificate, Pem};
+use super::identity::Identity;
+use behaviour::offer::Certificate;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     date_time_ymd,
 };
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Signs the sites' certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
-
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Authority {
     /// # Errors
@@ -39,7 +36,7 @@ impl Authority {
     /// A name that no certificate can have, or a text that holds no certificate or key.
     pub fn certificate(&self, kind: &Certificate, name: &str) -> Result<Identity, String> {
         let for_name = match kind {
-            Certificate::Own { chain, key } => return from_pem(chain, key),
+            Certificate::Own { chain, key } => return Identity::own(chain, key),
             Certificate::WrongName => WRONG_NAME,
             Certificate::Generated | Certificate::Expired | Certificate::SelfSigned => name,
         };
@@ -57,20 +54,8 @@ impl Authority {
             _ => params.signed_by(&key, &self.issuer),
         };
         let certificate = certificate.map_err(|error| error.to_string())?;
-        Ok((vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+        Ok(Identity::of_pem(certificate.pem(), key.serialize_pem()))
     }
-}
-
-fn from_pem(chain: &Pem, key: &Pem) -> Result<Identity, String> {
-    let certificates = CertificateDer::pem_slice_iter(chain.text.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("{}: {error}", chain.file))?;
-    if certificates.is_empty() {
-        return Err(format!("{}: no certificate in it", chain.file));
-    }
-    let private = PrivateKeyDer::from_pem_slice(key.text.as_bytes())
-        .map_err(|error| format!("{}: {error}", key.file))?;
-    Ok((certificates, private))
 }
 
 /// RFC 6761 §6.4: a name that is never anybody's.
