@@ -1,15 +1,16 @@
 //! `mailrig sink`: the remote site on the command line.
 
+mod capacity;
 mod console;
 mod sites;
 
 use clap::ValueEnum;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use sink::{Config, ENOUGH_BACKLOG, Error, Keep, SILENCE, Show, Sink, backlog_max};
+use sink::{Config, Error, Keep, SILENCE, Shard, Shards, Show, Sink};
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -71,9 +72,14 @@ pub struct Args {
     /// Log connections and outcomes to standard error
     #[arg(long, value_name = "LEVEL")]
     log: Option<LogLevel>,
-    /// Connections open at once; the others get 421 [default: what the limit of open files allows]
+    /// Connections open at once; the others get 421 [default: what the limit of open files allows]. Shards get equal
+    /// parts; connections come to them evenly, but not exactly
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
+    /// Processes that share the addresses, the ledger and the trace: each holds as many connections as its limit of open
+    /// files allows
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX))]
+    shards: u32,
     /// How long a client may neither write nor read
     #[arg(long, value_name = "DURATION", value_parser = settings::duration::parse)]
     silence: Option<Duration>,
@@ -83,6 +89,9 @@ pub struct Args {
     /// Die with the parent process
     #[arg(long, hide = true)]
     with_parent: bool,
+    /// Be the shard that its parent describes in this file
+    #[arg(long, hide = true, value_name = "FILE")]
+    shard: Option<PathBuf>,
 }
 
 /// How much is logged.
@@ -99,7 +108,7 @@ enum LogLevel {
 }
 
 pub fn main(args: Args) -> ExitCode {
-    if args.with_parent
+    if (args.with_parent || args.shard.is_some())
         && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
     {
         return fail(&format!("cannot ask to die with the parent process: {error}"), None, 2);
@@ -107,27 +116,87 @@ pub fn main(args: Args) -> ExitCode {
     if let Some(level) = args.log {
         console::start_logging(level.into());
     }
-    let (quiet, json) = (args.quiet, args.json);
+    let show = Showing { quiet: args.quiet, json: args.json, capped: args.max_connections.is_some() };
+    let (shards, shard) = (args.shards, args.shard.clone());
     let config = match config(args) {
         Ok(config) => config,
         Err(error) => return fail(&error.message, error.hint.as_deref(), 2),
     };
+    match (shard, shards) {
+        (Some(file), _) => be_shard(config, &file),
+        (None, 1) => alone(config, &show),
+        (None, shards) => with_shards(config, shards, &show),
+    }
+}
+
+/// What the user wants to be shown.
+struct Showing {
+    quiet: bool,
+    json: bool,
+    /// How many connections there may be was said on the command line.
+    capped: bool,
+}
+
+impl Showing {
+    fn show(&self) -> Option<Show> {
+        match (self.json, self.quiet) {
+            (true, _) => Some(sink::json_lines(io::stdout())),
+            (false, false) if io::stderr().is_terminal() => Some(console::live_line()),
+            _ => None,
+        }
+    }
+
+    fn tell_capacity(&self, shards: u32, connections_max: usize) {
+        if !self.quiet {
+            capacity::tell(shards, connections_max, self.capped);
+        }
+    }
+}
+
+fn alone(config: Config, show: &Showing) -> ExitCode {
     let sink = match Sink::open(config) {
         Ok(sink) => sink,
         Err(error) => return fail_with(&error, 2),
     };
-    if !quiet {
-        tell_limits(&sink);
-    }
-    let show: Option<Show> = match (json, quiet) {
-        (true, _) => Some(sink::json_lines(io::stdout())),
-        (false, false) if io::stderr().is_terminal() => Some(console::live_line()),
-        _ => None,
+    show.tell_capacity(1, sink.connections_max());
+    status(sink.run(sink::until_signal, io::stdout(), show.show()))
+}
+
+fn with_shards(config: Config, count: u32, show: &Showing) -> ExitCode {
+    let myself = match std::env::current_exe() {
+        Ok(path) => path,
+        Err(error) => return fail(&format!("cannot find the own executable: {error}"), None, 2),
     };
-    match sink.run(sink::until_signal, io::stdout(), show) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => fail_with(&error, 1),
+    let shards = match Shards::open(config, count) {
+        Ok(shards) => shards,
+        Err(error) => return fail_with(&error, 2),
+    };
+    show.tell_capacity(count, shards.connections_max());
+    let command = |file: &Path| {
+        let mut command = Command::new(&myself);
+        command.args(std::env::args_os().skip(1)).arg("--shard").arg(file);
+        command
+    };
+    status(shards.run(command, sink::until_signal, io::stdout(), show.show()))
+}
+
+/// A shard tells its parent what it would show, and nobody else.
+fn be_shard(config: Config, file: &Path) -> ExitCode {
+    let shard = match Shard::read(file) {
+        Ok(shard) if shard.is_orphan() => return fail("the parent of this shard has ended", None, 2),
+        Ok(shard) => shard,
+        Err(error) => return fail_with(&error, 2),
+    };
+    match Sink::open(Config { shard: Some(shard), ..config }) {
+        Ok(sink) => status(sink.run(sink::until_signal, io::stdout(), Some(sink::json_lines(io::stdout())))),
+        Err(error) => fail_with(&error, 2),
     }
+}
+
+fn status<T>(end: Result<T, Error>) -> ExitCode {
+    let Err(error) = end else { return ExitCode::SUCCESS };
+    let at_start = matches!(&error, Error::Shard { trouble, .. } if trouble.is_at_start());
+    fail_with(&error, if at_start { 2 } else { 1 })
 }
 
 fn config(args: Args) -> Result<Config, sites::Problem> {
@@ -151,16 +220,6 @@ fn config(args: Args) -> Result<Config, sites::Problem> {
         authority: args.authority,
         ..Config::new(listen, sites)
     })
-}
-
-/// Says what the sink can hold, and what to raise for more, before somebody finds out in a run.
-fn tell_limits(sink: &Sink) {
-    eprintln!("mailrig: holds up to {} connections; more get 421", sink.connections_max());
-    eprintln!("hint: for more --shards N, each with as many, or ulimit -Hn");
-    if let Some(backlog) = backlog_max().filter(|&backlog| backlog < ENOUGH_BACKLOG) {
-        eprintln!("mailrig: at most {backlog} connections can wait to be accepted");
-        eprintln!("hint: sysctl net.core.somaxconn={ENOUGH_BACKLOG}");
-    }
 }
 
 fn parse_keep(text: &str) -> Result<Keep, String> {
@@ -195,3 +254,6 @@ fn fail(message: &str, hint: Option<&str>, status: u8) -> ExitCode {
     }
     ExitCode::from(status)
 }
+
+/// Far more than any machine has a use for.
+const SHARDS_MAX: i64 = 256;

@@ -3,7 +3,7 @@
 mod support;
 
 use std::process::{Command, Stdio};
-use support::{Client, Mta, Site, configuration, eventually, mailrig, queue_files};
+use support::{Client, Mta, Sink, Site, configuration, eventually, mailrig, queue_files};
 
 /// Runs the MTA where it must not start; gives what it said.
 fn refused(config: &str) -> String {
@@ -48,6 +48,28 @@ fn a_bad_configuration_is_refused_by_line_with_the_right_key() {
     }
     let nowhere = mailrig().args(["mta", "run", "--config", "/nonexistent.toml"]).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2));
+}
+
+#[test]
+fn a_bad_site_file_is_refused_by_line_and_what_it_names_lies_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("site.toml");
+    let refused = |text: &str, part: &str| {
+        std::fs::write(&path, format!("[[site]]\nname = \"x\"\n{text}\n")).unwrap();
+        let output =
+            mailrig().args(["sink", "--listen", "127.0.0.1:0", "--site"]).arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}: {said}");
+        assert!(said.contains(&format!("mailrig: {}{part}", path.display())), "{text}: {said}");
+    };
+    refused("delay.dott = \"1s\"", ":3:7: `dott` is not a stage");
+    refused("delay.dot = \"file(latencies.txt)\"", ":3:7: ");
+    refused("recipients = [\"*\"]", ": every site is for certain recipients");
+    // Now it is there.
+    std::fs::write(folder.path().join("latencies.txt"), "10ms\n").unwrap();
+    std::fs::write(&path, "[[site]]\nname = \"x\"\ndelay.dot = \"file(latencies.txt)\"\n").unwrap();
+    let sink = Sink::start(folder.path(), "sink", &["--site", path.to_str().unwrap()]);
+    assert_eq!(sink.stop()["messages"], 0);
 }
 
 #[test]

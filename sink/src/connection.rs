@@ -15,6 +15,7 @@ use crate::shared::{Buffers, Shared, Welcome};
 use crate::tls::Server;
 use crate::wire::Wire;
 use behaviour::Then;
+use smtp::Stage;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -96,6 +97,7 @@ impl Connection {
         let before = self.conversation.before(&self.shared.sites);
         self.shared.delay(before.delay).await;
         if let Some(act) = before.act {
+            self.conversation.ends_at(Stage::Connect, act.then, &mut self.shared.books.borrow_mut());
             return Ok(act.then);
         }
         if self.implicit_tls {

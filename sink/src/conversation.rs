@@ -4,16 +4,18 @@
 //! when) and the books (what came of it). It must not know how waiting or writing is done.
 
 mod answer;
+mod content;
 
 use crate::books::Books;
 use crate::delivery::{Answered, Delivery};
 use crate::header::HeaderScan;
 use crate::store::Letter;
-use crate::trace::Ended;
-use behaviour::{Act, Dialogue, Grown, Heard, Pace, Sites, Step, Then};
+use crate::trace::{Ended, Taken};
+use behaviour::{Act, Dialogue, Heard, Pace, Sites, Step, Then};
+use content::{Content, Early};
 use ring::digest::Digest;
 use smtp::server::{Event, Session};
-use smtp::{ForwardPath, Reply, ReversePath, Stage};
+use smtp::{ForwardPath, Stage};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,8 @@ pub struct Conversation {
     size_bytes: u64,
     bare_newline: bool,
     content: Content,
+    /// What was said in the middle of the content, in the place of the reply to its end.
+    early: Option<Early>,
     /// LMTP: some recipient's reply was positive, its code.
     taken_with: Option<u16>,
     said_quit: bool,
@@ -65,17 +69,6 @@ enum Next {
         then: Then,
         stage: Stage,
     },
-}
-
-/// How the content that is under way comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Content {
-    #[default]
-    None,
-    /// After DATA.
-    Dots,
-    /// With BDAT.
-    Chunks,
 }
 
 /// What a connection is encrypted with.
@@ -143,6 +136,7 @@ impl Conversation {
             size_bytes: 0,
             bare_newline: false,
             content: Content::None,
+            early: None,
             taken_with: None,
             said_quit: false,
             tls: TlsVersion::None,
@@ -157,6 +151,12 @@ impl Conversation {
     /// What the site does before, or instead of, the TLS handshake.
     pub fn at_handshake(&mut self, sites: &Sites) -> Step {
         sites.step(&mut self.dialogue, Stage::Handshake, Heard::Nothing)
+    }
+
+    /// The site ends the connection at a stage that has no reply.
+    pub fn ends_at(&self, stage: Stage, then: Then, books: &mut Books) {
+        books.ledger.outcomes.ended(stage, then);
+        tracing::debug!(connection = self.connection, %stage, end = then.as_str(), "ended on purpose");
     }
 
     /// The handshake is done: nothing that was said before it counts (RFC 3207 §4.2).
@@ -213,43 +213,27 @@ impl Conversation {
     pub fn written(&mut self, books: &mut Books, now_ns: u64) {
         if let Some(answered) = self.answered.take() {
             books.ledger.delivery_ended();
-            let first = !answered.accepted || books.ledger.accepted(&answered, now_ns);
+            let taken = match answered.accepted {
+                false => Taken::No,
+                true if books.ledger.accepted(&answered, now_ns) => Taken::First,
+                true => Taken::Again,
+            };
             tracing::debug!(
                 connection = self.connection,
                 code = answered.code,
                 accepted = answered.accepted,
-                again = !first,
+                again = taken == Taken::Again,
                 bytes = answered.size_bytes,
                 "message"
             );
             let digest = self.letter.take().and_then(|letter| letter.digest());
-            self.trace(&answered.delivery, answered.code, !first, digest, books, now_ns);
+            self.trace(&answered.delivery, answered.code, taken, digest, books, now_ns);
         }
     }
 
     /// Whether something waits for [`Conversation::written`].
     pub fn is_answered(&self) -> bool {
         self.answered.is_some()
-    }
-
-    /// The last words to a client that was silent for too long; nothing while it is being answered.
-    pub fn time_out(&mut self, books: &mut Books, out: &mut Vec<u8>) {
-        // RFC 5321 §3.8: 421 before the server closes of its own accord; RFC 3463 §3.5: X.4.2
-        let reply = Reply::new(421, Some((4, 4, 2)), "Idle for too long, closing transmission channel");
-        let (before, stage) = (out.len(), self.session.stage());
-        self.session.reply(&reply, out);
-        if out.len() > before {
-            books.ledger.outcomes.replied(stage, reply.code.get());
-        }
-    }
-
-    /// The client talked before it was greeted: tells it so, and the conversation is over.
-    pub fn spring_trap(&mut self, sites: &Sites, books: &mut Books, out: &mut Vec<u8>) {
-        let Some(trap) = &sites.home(&self.dialogue).offer.trap else { return };
-        self.session.reply(trap, out);
-        books.ledger.connection_trapped();
-        books.ledger.outcomes.replied(Stage::Banner, trap.code.get());
-        self.next = Next::End { then: Then::Close, stage: Stage::Banner };
     }
 
     /// Nothing more will be said or heard: what was in flight ends without a reply to its dot.
@@ -283,26 +267,6 @@ impl Conversation {
         sites.of_transaction(&self.dialogue).offer.chunk_bytes
     }
 
-    /// A piece of the message.
-    fn take_body(&mut self, piece: &[u8], sites: &Sites, books: &mut Books) -> Option<Pause> {
-        let before = self.size_bytes;
-        self.size_bytes += piece.len() as u64;
-        self.header.feed(piece, &mut books.ledger.ids);
-        let is_full = self.letter.as_mut().is_some_and(|letter| letter.write(piece));
-        if sites.of_transaction(&self.dialogue).has_rules(Stage::Body) {
-            let in_chunk = self.content == Content::Chunks;
-            let grown = Grown { before, now: self.size_bytes, in_chunk };
-            let step = sites.step_at_body(&mut self.dialogue, grown);
-            if let Some(act) = step.act {
-                self.next = Next::Interrupt(act);
-            }
-            if !step.delay.is_zero() {
-                return Some(Pause::Wait(step.delay));
-            }
-        }
-        is_full.then_some(Pause::Store)
-    }
-
     /// Asks the site about an event and keeps its answer; a pause if that is not due at once.
     fn consider(&mut self, event: Event<'_>, sites: &Sites, books: &mut Books, now_ns: u64) -> Option<Pause> {
         let stage = self.session.stage();
@@ -311,9 +275,12 @@ impl Conversation {
         // Some: whatever the site's rules say.
         let mut decided = None;
         match event {
-            Event::Hello { name, .. } => {
+            Event::Hello { name, extended } => {
                 self.end_transaction(books, now_ns);
                 heard = Heard::Hello(name);
+                if extended && !sites.home(&self.dialogue).offer.ehlo {
+                    decided = Some(Some(answer::no_ehlo()));
+                }
             }
             Event::Mail { reverse_path, .. } => {
                 self.begin_delivery(books, now_ns);
@@ -330,8 +297,12 @@ impl Conversation {
             }
             Event::NextRecipient { index } => heard = Heard::Accepted(index as usize),
             Event::Rset => self.end_transaction(books, now_ns),
-            Event::EndOfData { bare_newline, .. } => {
+            Event::EndOfData { bare_newline, too_big } => {
                 self.content = Content::None;
+                if too_big {
+                    // What is over the limit was never seen: there is nothing whole to keep.
+                    self.letter = None;
+                }
                 if sites.home(&self.dialogue).offer.is_lmtp() {
                     heard = Heard::Accepted(0);
                 }
@@ -354,6 +325,10 @@ impl Conversation {
             Event::Connect | Event::StartTls | Event::AuthChallenge => {}
             Event::EndOfChunk { .. } | Event::Noop | Event::Vrfy | Event::Help => {}
             Event::Body(_) => unreachable!("taken before"),
+        }
+        if let Some(early) = self.early_at(stage) {
+            self.next = Next::Answer { act: Some(early.silence()), pace: None, recipient };
+            return None;
         }
         let Step { delay, pace, act } = sites.step(&mut self.dialogue, stage, heard);
         self.next = Next::Answer { act: decided.unwrap_or(act), pace, recipient };
@@ -381,6 +356,7 @@ impl Conversation {
         if self.delivery.as_ref().is_some_and(|delivery| delivery.mail_seen) {
             self.end_delivery(books, now_ns);
             self.content = Content::None;
+            self.early = None;
             self.dialogue.transaction_ended(false);
         }
     }
@@ -388,7 +364,7 @@ impl Conversation {
     fn end_delivery(&mut self, books: &mut Books, now_ns: u64) {
         if let Some(delivery) = self.delivery.take() {
             books.ledger.delivery_ended();
-            self.trace(&delivery, 0, false, None, books, now_ns);
+            self.trace(&delivery, 0, Taken::No, None, books, now_ns);
         }
     }
 
@@ -396,37 +372,17 @@ impl Conversation {
         &self,
         delivery: &Delivery,
         code: u16,
-        again: bool,
+        taken: Taken,
         digest: Option<Digest>,
         books: &mut Books,
         end_ns: u64,
     ) {
         if let Some(trace) = &mut books.trace {
             let (connection, tls) = (self.connection, self.tls);
-            let ended = Ended { connection, delivery, end_ns, code, tls, again, digest };
+            let ended = Ended { connection, delivery, end_ns, code, tls, taken, digest };
             trace.ended(&ended, &books.ledger.ids);
         }
     }
-
-    /// The content of a message comes.
-    fn begin_content(&mut self, content: Content, books: &Books) {
-        self.size_bytes = 0;
-        self.content = content;
-        let dialogue = &self.dialogue;
-        self.letter = books.store.begin(self.connection, dialogue.message(), || envelope(dialogue));
-    }
-}
-
-/// What a kept message begins with: the fields that final delivery adds (RFC 5321 §4.4 Return-Path), and one for each
-/// recipient.
-fn envelope(dialogue: &Dialogue) -> Vec<u8> {
-    let Some(words) = dialogue.words() else { return Vec::new() };
-    let sender = words.sender.as_ref().map_or("", ReversePath::as_str);
-    let mut fields = format!("Return-Path: <{sender}>\r\n");
-    for recipient in &words.recipients {
-        fields += &format!("Delivered-To: {}\r\n", recipient.as_str());
-    }
-    fields.into_bytes()
 }
 
 /// Replies are written at the latest when this much of them has come together.

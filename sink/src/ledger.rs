@@ -3,12 +3,12 @@
 //! It must not know durations of deliveries (those are the trace's), sockets or files.
 
 use crate::delivery::Answered;
+use crate::live::Live;
 use crate::message_id::{Ids, MessageId};
 use crate::outcomes::Outcomes;
 use crate::seen::Seen;
 use crate::totals::{IdCounts, Totals};
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The running account of one sink.
@@ -34,29 +34,6 @@ pub struct Ledger {
     timer_errors: Histogram<u64>,
     first_ns: Option<u64>,
     last_accepted_ns: Option<u64>,
-}
-
-/// The line that `--json` prints: where the sink stands.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Live {
-    /// Deliveries in flight.
-    pub in_flight: u64,
-    /// Messages accepted so far.
-    pub accepted: u64,
-    /// Messages among them that had been accepted before; of several shards only what each of them knows.
-    pub duplicates: u64,
-    /// Connections served so far, open ones among them.
-    pub connections: u64,
-    /// Connections open now.
-    pub connections_open: u64,
-    /// Replies of 4xx and 5xx so far, by code.
-    pub refused: std::collections::BTreeMap<u16, u64>,
-    /// When the last message was accepted, CLOCK_MONOTONIC.
-    pub last_accepted_ns: Option<u64>,
-    /// How much later than intended 99 in 100 delays ended so far at most.
-    pub timer_error_p99_us: Option<f64>,
-    /// CPU of the process so far, user and system.
-    pub cpu_s: f64,
 }
 
 impl Ledger {
@@ -175,6 +152,7 @@ impl Ledger {
             timer_error_max_us: self.timer_error_us(1.0),
             bytes: self.bytes,
             bare_newlines: self.bare_newlines,
+            shards_missing: Vec::new(),
             ids: ids.then(|| id_counts(&self.seen, &self.ids)),
         }
     }

@@ -1,4 +1,4 @@
-//! How many connections this process can hold.
+//! How many connections this process can hold, and files all of them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -14,6 +14,11 @@ pub fn connections_possible(listeners: usize) -> usize {
     // No limit at all reads as None.
     let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     files.saturating_sub(listeners + FILES_RESERVED)
+}
+
+/// How many files all processes together may have open, fs.file-max; `None` if it cannot be read.
+pub fn files_max() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/file-max").ok()?.trim().parse().ok()
 }
 
 /// The standard three, ledger and trace, the runtime's own, and room to refuse a connection in words.

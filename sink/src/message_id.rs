@@ -26,11 +26,6 @@ pub enum Whole {
 }
 
 impl MessageId {
-    /// An id of the usual form, of a run whose name is known.
-    pub fn numbered(run: u32, number: u64, intended_ns: u64) -> MessageId {
-        MessageId { text: NonZeroU32::MIN.saturating_add(run), number, intended_ns }
-    }
-
     pub fn whole(self) -> Whole {
         match self.number {
             WHOLE => Whole::Text,
@@ -43,6 +38,16 @@ impl MessageId {
         Text { id: self, text: &texts[self.text.get() as usize - 1] }
     }
 
+    /// What it is told apart by: the place of its text (from 0) and two numbers, for whoever writes it down.
+    pub fn parts(self) -> (u32, u64, u64) {
+        (self.text.get() - 1, self.number, self.intended_ns)
+    }
+
+    /// The id with these [`MessageId::parts`].
+    pub fn of_parts(text: u32, number: u64, intended_ns: u64) -> MessageId {
+        MessageId { text: NonZeroU32::MIN.saturating_add(text), number, intended_ns }
+    }
+
     /// When the message was meant to be sent, CLOCK_MONOTONIC of its sender.
     pub fn intended_ns(self) -> u64 {
         self.intended_ns
@@ -53,7 +58,7 @@ impl MessageId {
 #[derive(Default)]
 pub struct Ids {
     texts: Vec<Box<str>>,
-    places: HashMap<Box<str>, NonZeroU32>,
+    places: HashMap<Box<str>, u32>,
 }
 
 impl Ids {
@@ -67,12 +72,10 @@ impl Ids {
             return None;
         }
         let value = std::str::from_utf8(value).ok()?;
-        match usual_form(value) {
-            Some((run, number, intended_ns)) => {
-                Some(MessageId { text: self.place(run)?, number, intended_ns })
-            }
-            None => Some(MessageId { text: self.place(value)?, number: WHOLE, intended_ns: WHOLE }),
-        }
+        Some(match usual_form(value) {
+            Some((run, number, intended_ns)) => MessageId::of_parts(self.place(run)?, number, intended_ns),
+            None => MessageId::of_parts(self.place(value)?, WHOLE, WHOLE),
+        })
     }
 
     /// The whole value of an id, as it came.
@@ -85,12 +88,13 @@ impl Ids {
         &self.texts
     }
 
-    fn place(&mut self, text: &str) -> Option<NonZeroU32> {
+    /// The place of a text, from 0; it gets one if it is new. `None`: [`MAX_TEXTS`] are known already.
+    pub fn place(&mut self, text: &str) -> Option<u32> {
         // Nearly all messages are of the run of the one before.
         if let Some(last) = self.texts.last()
             && **last == *text
         {
-            return NonZeroU32::new(self.texts.len() as u32);
+            return Some(self.texts.len() as u32 - 1);
         }
         if let Some(&place) = self.places.get(text) {
             return Some(place);
@@ -98,8 +102,8 @@ impl Ids {
         if self.texts.len() >= MAX_TEXTS {
             return None;
         }
+        let place = self.texts.len() as u32;
         self.texts.push(text.into());
-        let place = NonZeroU32::new(self.texts.len() as u32)?;
         self.places.insert(text.into(), place);
         Some(place)
     }

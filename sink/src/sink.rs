@@ -1,78 +1,28 @@
-//! A sink from its configuration to its account.
+//! A sink from its configuration to its account, in one process.
 
 use crate::accept::{Numbers, accept};
 use crate::books::Books;
 use crate::clock;
+use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::limits;
-use crate::listener;
+use crate::listener::{self, Sharing};
 use crate::records::Records;
 use crate::shared::Shared;
-use crate::store::{Keep, Store};
+use crate::store::Store;
 use crate::timer::Timer;
-use crate::tls::{self, Servers};
+use crate::tls::{self, Identities, Servers};
 use crate::totals::Totals;
 use crate::watch::{self, Show};
-use behaviour::Sites;
 use std::future::{Future, pending};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::select;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
-
-/// What a sink is told once.
-pub struct Config {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
-    pub sites: Sites,
-    /// What becomes of the mail.
-    pub keep: Keep,
-    /// JSON, written at the end.
-    pub ledger: Option<PathBuf>,
-    /// The ledger lists every id.
-    pub ids: bool,
-    /// Folder for `deliveries.csv` and `in_flight.csv`.
-    pub trace: Option<PathBuf>,
-    /// Write deliveries while the sink runs, not at the end.
-    pub spill: bool,
-    /// Connections open at once; `None`: as many as there may be files.
-    pub connections_max: Option<usize>,
-    /// End after this long.
-    pub duration: Option<Duration>,
-    /// How long a client may neither write nor read before it is dropped.
-    pub silence: Duration,
-    /// Where to write the certificate of the authority that signed the sites' certificates.
-    pub authority: Option<PathBuf>,
-}
-
-impl Config {
-    /// Listens on `listen`, keeps nothing, writes nothing, never ends.
-    pub fn new(listen: Vec<SocketAddr>, sites: Sites) -> Config {
-        Config {
-            listen,
-            sites,
-            keep: Keep::Discard,
-            ledger: None,
-            ids: false,
-            trace: None,
-            spill: false,
-            connections_max: None,
-            duration: None,
-            silence: SILENCE,
-            authority: None,
-        }
-    }
-}
-
-/// RFC 5321 §4.5.3.2.7: a server should wait at least 5 minutes for the next command.
-pub const SILENCE: Duration = Duration::from_secs(300);
 
 /// A sink that listens but does not serve yet.
 pub struct Sink {
@@ -94,29 +44,34 @@ impl Sink {
         if config.listen.is_empty() {
             return Err(Error::NoAddress);
         }
-        let possible = limits::connections_possible(config.listen.len());
-        let connections_max = config.connections_max.unwrap_or(possible);
-        if connections_max > possible {
-            return Err(Error::TooManyConnections { wanted: connections_max, possible });
-        }
+        let (connections_max, to_bind, sharing) = match &config.shard {
+            Some(shard) => {
+                config.duration = None;
+                (shard.connections_max, &shard.addresses, Sharing::WithShards)
+            }
+            None => (config.connections_each(1)?[0], &config.listen, Sharing::Alone),
+        };
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
-        for &address in &config.listen {
-            let window_bytes = config.sites.window_bytes_at(address);
-            let opened = listener::listen_on(address, window_bytes)
+        for (&asked, &address) in config.listen.iter().zip(to_bind) {
+            let window_bytes = config.sites.window_bytes_at(asked);
+            let opened = listener::listen_on(address, sharing, window_bytes)
                 .and_then(|listener| Ok((listener.local_addr()?, listener)));
             let (bound, listener) = opened.map_err(|source| Error::Listen { address, source })?;
             listeners.push(listener);
             addresses.push(bound);
         }
-        // Port 0 has become another one.
-        for (asked, bound) in config.listen.iter().zip(&addresses) {
-            if !config.sites.is_at(*asked) && !config.sites.is_at(*bound) {
-                return Err(Error::NoSite { address: *bound });
+        config.bound(&addresses)?;
+        let (records, identities) = match &config.shard {
+            Some(shard) => (shard.records(config.trace.as_deref())?, shard.identities()?),
+            None => {
+                let records = Records::create(config.ledger.as_deref(), config.trace.as_deref())?;
+                let identities = Identities::make(&config.sites)?;
+                identities.publish(config.authority.as_deref())?;
+                (records, identities)
             }
-        }
-        let records = Records::create(config.ledger.as_deref(), config.trace.as_deref())?;
-        let tls = tls::servers(&config.sites, config.authority.as_deref())?;
+        };
+        let tls = tls::servers(&config.sites, &identities)?;
         let store = Store::open(&config.keep)
             .map_err(|source| Error::System { doing: "make the folders for mail", source })?;
         if let Store::Files(_) = store {
@@ -199,9 +154,10 @@ impl Serving {
         let stop = stop().map_err(system("wait for signals"))?;
         let timer = Timer::new().map_err(system("make a timer"))?;
         let traced = books.trace.is_some();
-        let Config { sites, silence, .. } = self.config;
+        let Config { sites, silence, shard, duration, .. } = self.config;
         let shared = Rc::new(Shared::new(sites, self.tls, timer, books, silence));
-        let numbers = Rc::new(Numbers::of_shard(0, 1));
+        let (shard, shards) = shard.as_ref().map_or((0, 1), |shard| (shard.number - 1, shard.shards));
+        let numbers = Rc::new(Numbers::of_shard(shard, shards));
         for (listener, address) in self.listeners.into_iter().zip(&self.addresses) {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(system("watch a listener"))?;
             let (numbers, shared) = (Rc::clone(&numbers), Rc::clone(&shared));
@@ -210,17 +166,13 @@ impl Serving {
         if traced {
             spawn_local(watch::sample(Rc::clone(&shared)));
         }
-        // In one write, so that a reader never sees half of it.
-        let ready: String = self.addresses.iter().map(|address| format!("ready {address}\n")).collect();
-        out.write_all(ready.as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(system("say where the sink listens"))?;
+        watch::say_ready(&self.addresses, &mut out).map_err(system("say where the sink listens"))?;
         if let Some(show) = show {
             let states = watch::start_showing(show).map_err(system("start a thread for the live lines"))?;
             spawn_local(watch::report(Rc::clone(&shared), states));
         }
         let over = async {
-            match self.config.duration {
+            match duration {
                 Some(duration) => sleep(duration).await,
                 None => pending().await,
             }

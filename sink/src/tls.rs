@@ -2,17 +2,18 @@
 
 mod authority;
 mod handshake;
+mod identity;
 
 pub use handshake::{Fault, accept, fail};
+pub use identity::Identities;
 
 use crate::error::Error;
-use authority::Authority;
 use behaviour::Sites;
 use behaviour::offer::{Tls, TlsVersions};
+use identity::Identity;
 use rustls::SupportedProtocolVersion;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::version::{TLS12, TLS13};
-use std::path::Path;
 use std::sync::Arc;
 
 /// The TLS of each site, by its place; `None` for a site without.
@@ -24,38 +25,23 @@ pub struct Server {
     pub close_notify: bool,
 }
 
-/// Makes certificates for all sites that have TLS. Those that are signed have one authority, whose certificate is
-/// written to `authority_file`, so that clients can be told to trust it.
+/// Makes all sites that have TLS ready, with what they show of themselves.
 ///
 /// # Errors
-/// A file that can't be read or written, or holds no certificate or key that goes with it.
-pub fn servers(sites: &Sites, authority_file: Option<&Path>) -> Result<Servers, Error> {
-    let mut authority = None;
-    let made: Result<Vec<_>, Error> = sites
-        .iter()
-        .map(|site| match &site.offer.tls {
-            None => Ok(None),
-            Some(tls) => {
-                if authority.is_none() {
-                    authority = Some(Authority::new().map_err(|reason| wrong(&site.name, reason))?);
-                }
-                let authority = authority.as_ref().expect("made above");
-                server(tls, &site.offer.smtp.name, authority)
-                    .map(Some)
-                    .map_err(|reason| wrong(&site.name, reason))
-            }
-        })
-        .collect();
-    if let (Some(path), Some(authority)) = (authority_file, &authority) {
-        std::fs::write(path, authority.pem())
-            .map_err(|source| Error::File { path: path.to_owned(), source })?;
-    }
-    made.map(Vec::into_boxed_slice)
+/// A certificate that is none, or a key that does not go with it.
+pub fn servers(sites: &Sites, identities: &Identities) -> Result<Servers, Error> {
+    let made = sites.iter().enumerate().map(|(place, site)| match (&site.offer.tls, identities.of(place)) {
+        (Some(tls), Some(identity)) => {
+            server(tls, identity).map(Some).map_err(|reason| wrong(&site.name, reason))
+        }
+        _ => Ok(None),
+    });
+    made.collect()
 }
 
-fn server(tls: &Tls, name: &str, authority: &Authority) -> Result<Arc<Server>, String> {
-    let (chain, key) = authority.certificate(&tls.certificate, name)?;
+fn server(tls: &Tls, identity: &Identity) -> Result<Arc<Server>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (chain, key) = identity.read()?;
     let config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions(tls.versions))
         .map_err(|error| error.to_string())?
@@ -66,7 +52,8 @@ fn server(tls: &Tls, name: &str, authority: &Authority) -> Result<Arc<Server>, S
     Ok(Arc::new(Server { config: Arc::new(config), close_notify: tls.close_notify }))
 }
 
-/// Resumption by tickets or not at all: the sink keeps nothing for each client that was here.
+/// Resumption by tickets or not at all: the sink keeps nothing for each client that was here. Each process has a
+/// secret of its own for its tickets, so a client that resumes at another shard gets a full handshake.
 fn resumption(mut config: ServerConfig, tickets: bool) -> Result<ServerConfig, String> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if tickets {

@@ -44,7 +44,7 @@ pub struct Totals {
     pub first_ns: Option<u64>,
     /// When the last message was accepted, CLOCK_MONOTONIC.
     pub last_accepted_ns: Option<u64>,
-    /// CPU of the process, user and system.
+    /// CPU of all its processes, user and system.
     pub cpu_s: f64,
     /// How much later than intended delays ended, half and 99 in 100 of them at most; of several shards the worst.
     pub timer_error_p50_us: Option<f64>,
@@ -54,6 +54,9 @@ pub struct Totals {
     pub bytes: u64,
     /// Accepted messages with a CR or LF on its own.
     pub bare_newlines: u64,
+    /// Shards, by number from 1, whose account could not be had: their part of all else is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards_missing: Vec<u32>,
     /// How often each id was accepted, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<IdCounts>,
@@ -94,6 +97,7 @@ impl Totals {
         }
         self.bytes += other.bytes;
         self.bare_newlines += other.bare_newlines;
+        self.shards_missing.extend(other.shards_missing);
     }
 }
 

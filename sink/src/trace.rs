@@ -4,8 +4,11 @@
 //! is a check of one by the other. A delivery takes 88 bytes until it is written: at the end, or while the sink
 //! runs, by a thread of its own, when it is told to spill. It must not know sockets or sessions.
 
+mod merge;
 mod row;
 mod spill;
+
+pub use merge::{merge_deliveries, merge_in_flight};
 
 use crate::conversation::TlsVersion;
 use crate::delivery::Delivery;
@@ -24,6 +27,26 @@ pub struct Trace {
     digests: Vec<(usize, [u8; 32])>,
     in_flight: Vec<Sample>,
     spill: Option<Spill>,
+    scope: Scope,
+}
+
+/// Whose trace it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// The whole sink's: it knows whether a message came again.
+    #[default]
+    Sink,
+    /// One shard's, to be read by [`merge_deliveries`], which knows what the others took.
+    Shard,
+}
+
+/// Whether a delivery brought a message that is ours now, and for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    No,
+    First,
+    /// It had been taken before.
+    Again,
 }
 
 struct Sample {
@@ -39,18 +62,18 @@ pub struct Ended<'a> {
     /// Of the reply to the dot; 0 if there was none.
     pub code: u16,
     pub tls: TlsVersion,
-    /// The message had been accepted before.
-    pub again: bool,
+    pub taken: Taken,
     pub digest: Option<Digest>,
 }
 
 impl Trace {
-    /// A trace whose deliveries go to `file` while the sink runs.
+    /// A trace whose deliveries go to `spill`, if there is one, while the sink runs.
     ///
     /// # Errors
     /// The thread that writes cannot be started.
-    pub fn spilling(file: File) -> io::Result<Trace> {
-        Ok(Trace { spill: Some(Spill::start(file)?), ..Trace::default() })
+    pub fn new(scope: Scope, spill: Option<File>) -> io::Result<Trace> {
+        let spill = spill.map(|file| Spill::start(file, scope)).transpose()?;
+        Ok(Trace { spill, scope, ..Trace::default() })
     }
 
     /// A delivery ended.
@@ -84,7 +107,7 @@ impl Trace {
         let mut digests = self.digests.iter().peekable();
         for (place, row) in self.rows.iter().enumerate() {
             let digest = digests.next_if(|(at, _)| *at == place).map(|(_, digest)| digest);
-            write_row(row, digest, ids.texts(), out)?;
+            write_row(row, digest, ids.texts(), self.scope, out)?;
         }
         out.flush()
     }
@@ -94,7 +117,7 @@ impl Trace {
     /// # Errors
     /// What `out` says.
     pub fn write_in_flight(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(b"at_ns,in_flight\n")?;
+        out.write_all(IN_FLIGHT_HEADER)?;
         for sample in &self.in_flight {
             writeln!(out, "{},{}", sample.at_ns, sample.in_flight)?;
         }
@@ -102,5 +125,6 @@ impl Trace {
     }
 }
 
+const IN_FLIGHT_HEADER: &[u8] = b"at_ns,in_flight\n";
 /// Deliveries that are handed over at once: a few milliseconds of work for the thread that writes.
 const SPILL_ROWS: usize = 16 * 1024;

@@ -1,14 +1,25 @@
-//! Looks at the sink from time to time: the samples of the trace and the live lines.
+//! What a sink lets others know while it runs: that it is ready, the samples of the trace, the live lines.
 
 use crate::clock;
-use crate::ledger::Live;
+use crate::live::Live;
 use crate::shared::Shared;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
+
+/// Says where a sink listens, a line for each address, in one write so that a reader never sees half of it.
+///
+/// # Errors
+/// What `out` says.
+pub fn say_ready(addresses: &[SocketAddr], out: &mut impl Write) -> io::Result<()> {
+    let ready: String = addresses.iter().map(|address| format!("{READY}{address}\n")).collect();
+    out.write_all(ready.as_bytes())?;
+    out.flush()
+}
 
 /// Samples the deliveries in flight for the trace, for ever. The counter knows no durations, and a late sample says
 /// when it really was.
@@ -74,6 +85,8 @@ pub fn json_lines(mut out: impl Write + Send + 'static) -> Show {
     })
 }
 
+/// What a line that says where a sink listens begins with.
+pub const READY: &str = "ready ";
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 /// Between two states that are shown.
 pub const REPORT_EVERY: Duration = Duration::from_millis(100);

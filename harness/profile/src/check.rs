@@ -268,7 +268,7 @@ impl Checker<'_> {
             let parsed = parsed.collect::<Result<Vec<ReplyRule>, Error>>()?;
             // The sink would say so too, when the first trial has begun.
             let rules: Vec<Rule> = parsed.iter().cloned().map(Rule::from).collect();
-            Site::new("sink", &rules).map_err(|message| self.error(&key, message))?;
+            Site::new("sink", &rules).map_err(|error| self.error(&key, error.message))?;
             replies.extend(parsed);
         }
         Ok(replies)

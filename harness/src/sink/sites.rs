@@ -62,7 +62,7 @@ pub fn from_flags(args: &Args) -> Result<Sites, Problem> {
     let delays = args.delay.iter().map(|text| DelayRule::parse(text, &read).map(Rule::from));
     let replies = args.reply.iter().map(|text| ReplyRule::parse(text).map(Rule::from));
     let rules = delays.chain(replies).collect::<Result<Vec<Rule>, String>>()?;
-    let mut site = Site::new("sink", &rules)?;
+    let mut site = Site::new("sink", &rules).map_err(|error| error.message)?;
     site.offer = offer(args);
     Ok(Sites::one(args.seed.unwrap_or(0), site))
 }

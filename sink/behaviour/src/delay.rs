@@ -39,7 +39,7 @@ pub enum Delay {
     },
 }
 
-/// Reads the text of a file of measured latencies; the argument is the name as the site's author wrote it.
+/// Reads the text of a file that a site's author names, as written there; an error names it too.
 pub type ReadFile<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
 impl Delay {
@@ -160,7 +160,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// One latency a line, empty lines and `#` comments aside.
 fn measured(file: &str, read: ReadFile<'_>) -> Result<Delay, String> {
-    let text = read(file).map_err(|error| format!("{file}: {error}"))?;
+    let text = read(file)?;
     let mut latencies = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -227,7 +227,7 @@ mod tests {
             "two.txt" => Ok("# measured\n10ms\n\n30ms # slow\n".to_owned()),
             "bad.txt" => Ok("10ms\nfast\n".to_owned()),
             "empty.txt" => Ok("# nothing\n".to_owned()),
-            _ => Err("no such file".to_owned()),
+            _ => Err(format!("{name}: no such file")),
         }
     }
 

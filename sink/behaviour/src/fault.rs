@@ -22,7 +22,7 @@ pub fn act(name: &str, stage: Stage) -> Result<Act, String> {
         });
     }
     Ok(match name {
-        "truncated" => Act { then: Then::Close, ..said("25") },
+        "truncated" => Act { then: Then::Close, ..said(&usual_code(stage)[..2]) },
         "malformed" => said("fine with me\\r\\n"),
         "no_code" => said("\\r\\n"),
         "four_digits" => said("2500 Ok\\r\\n"),
@@ -137,6 +137,7 @@ mod tests {
         assert_eq!(said("mixed_codes", Stage::Data), b"354-yes\r\n550 no\r\n");
         assert_eq!(said("wrong_class", Stage::Data), b"250 2.0.0 Ok\r\n");
         assert_eq!(said("four_digits", Stage::Quit), b"2210 Ok\r\n");
+        assert_eq!(said("truncated", Stage::Data), b"35");
         assert_eq!(said("long_line", Stage::Dot).len(), 10 + (1 << 20) + 2);
     }
 }

@@ -7,13 +7,13 @@ use crate::octets;
 use crate::offer_file;
 use crate::pattern::Pattern;
 use crate::raw;
+use crate::reach;
 use crate::refusal;
 use crate::rule::{self, DelayRule, ReplyRule, Rule, Scope};
-use crate::site::Site;
+use crate::site::{Contradiction, Site};
 use crate::sites::Sites;
 use crate::when::{Count, Network, When};
 use settings::Error;
-use smtp::Stage;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,27 +52,37 @@ impl SiteFile {
 pub type Wrong = (String, String);
 
 fn site(raw: &raw::Site, read: ReadFile<'_>) -> Result<Site, Wrong> {
-    let mut rules = Vec::new();
-    for (stage, delay) in &raw.delay {
-        let rule = DelayRule::parse(&format!("{stage}={delay}"), read);
-        rules.push(rule.map_err(at(&format!("delay.{stage}")))?.into());
-    }
-    for (stage, replies) in &raw.reply {
-        for reply in replies.as_slice() {
-            let rule = ReplyRule::parse(&format!("{stage}={reply}"));
-            rules.push(rule.map_err(at(&format!("reply.{stage}")))?.into());
-        }
-    }
+    reach::site(raw)?;
+    // Each rule with the key that it stands at. Those in short come last: where a rule holds, it decides.
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut keys: Vec<String> = Vec::new();
     for (place, raw) in raw.rule.iter().enumerate() {
         let wrong = |(key, message): Wrong| (format!("rule.{place}.{key}"), message);
         rules.extend(self::rules(raw, read).map_err(wrong)?);
+        keys.resize(rules.len(), format!("rule.{place}"));
     }
-    let mut site = Site::new(&raw.name, &rules).map_err(at("name"))?;
-    if rules.iter().any(|rule| rule.after_bytes.is_some() && rule.scope != Scope::Stage(Stage::Body)) {
-        return Err(("rule".to_owned(), "`after` counts bytes of the body; write at = \"body\"".to_owned()));
+    for (stage, replies) in &raw.reply {
+        let key = format!("reply.{stage}");
+        for reply in replies.as_slice() {
+            let rule = ReplyRule::parse(&format!("{stage}={reply}"));
+            rules.push(rule.map_err(at(&key))?.into());
+        }
+        keys.resize(rules.len(), key);
     }
-    site.offer = offer_file::offer(raw)?;
+    for (stage, delay) in &raw.delay {
+        let key = format!("delay.{stage}");
+        let rule = DelayRule::parse(&format!("{stage}={delay}"), read);
+        rules.push(rule.map_err(at(&key))?.into());
+        keys.push(key);
+    }
+    let contradiction =
+        |contradiction: Contradiction| (keys[contradiction.rule].clone(), contradiction.message);
+    let mut site = Site::new(&raw.name, &rules).map_err(contradiction)?;
+    site.offer = offer_file::offer(raw, read)?;
     site.weight = raw.weight.unwrap_or(1.0);
+    if !(site.weight > 0.0 && site.weight.is_finite()) {
+        return Err(at("weight")(format!("a weight of {} is not a number above 0", site.weight)));
+    }
     let address = |text: &String| {
         text.parse::<SocketAddr>()
             .map_err(|_| format!("`{text}` is not ADDRESS:PORT, such as 127.0.0.2:2525"))
@@ -95,6 +105,7 @@ fn rules(raw: &raw::Rule, read: ReadFile<'_>) -> Result<Vec<Rule>, Wrong> {
     let mut rules = Vec::new();
     for name in raw.at.as_slice() {
         let scope = Scope::parse(name).map_err(at("at"))?;
+        reach::rule(raw, scope)?;
         let act = act(raw, scope)?.map(Arc::new);
         if delay.is_none() && pace.is_none() && act.is_none() {
             return Err(at("at")(
@@ -130,9 +141,13 @@ fn act(raw: &raw::Rule, scope: Scope) -> Result<Option<Act>, Wrong> {
     let then = raw.then.as_deref().map(then).transpose().map_err(at("then"))?;
     let ends = then.is_some_and(|then| then != Then::GoOn);
     let mut act = match (&raw.reply, &raw.raw, &raw.endless, &raw.fault) {
+        (Some(text), ..) if text == USUAL => {
+            rule::can_reply(scope).map_err(at("reply"))?;
+            usual()
+        }
         (Some(text), ..) => {
             rule::can_reply(scope).map_err(at("reply"))?;
-            Act::reply(refusal::parse(stage, text).map_err(at("reply"))?)
+            Act::reply(refusal::parse(stage, text).map_err(|message| at("reply")(share_hint(text, message)))?)
         }
         (_, Some(text), ..) => Act { say: Say::Raw(bytes("raw", text)?), ..nothing() },
         (_, _, Some(text), _) => {
@@ -148,7 +163,7 @@ fn act(raw: &raw::Rule, scope: Scope) -> Result<Option<Act>, Wrong> {
         }
         (.., Some(name)) => fault::act(name, stage).map_err(at("fault"))?,
         // With something after or instead of the reply it is the usual one; an end alone says nothing.
-        _ if raw.also.is_some() || raw.cut.is_some() => Act { say: Say::Usual, ..nothing() },
+        _ if raw.also.is_some() || raw.cut.is_some() => usual(),
         _ if ends || raw.accepts.is_some() => nothing(),
         _ if then.is_some() => return Err(at("then")("the dialogue goes on anyway".to_owned())),
         _ => return Ok(None),
@@ -169,6 +184,24 @@ fn act(raw: &raw::Rule, scope: Scope) -> Result<Option<Act>, Wrong> {
     Ok(Some(act))
 }
 
+/// Here the share of a reply stands beside it.
+fn share_hint(text: &str, message: String) -> String {
+    match text.rsplit_once('@') {
+        Some((reply, share)) if rule::percent(share).is_ok() => {
+            format!(
+                "{message}; here a share is written percent = {}, beside reply = \"{}\"",
+                share.trim(),
+                reply.trim()
+            )
+        }
+        _ => message,
+    }
+}
+
+fn usual() -> Act {
+    Act { say: Say::Usual, ..nothing() }
+}
+
 fn nothing() -> Act {
     Act { say: Say::Nothing, accepts: None, cut: None, also: None, then: Then::GoOn }
 }
@@ -177,8 +210,12 @@ fn when(raw: &raw::When) -> Result<When, Wrong> {
     let pattern = |key: &str, text: &Option<String>| {
         text.as_deref().map(Pattern::parse).transpose().map_err(at(&format!("when.{key}")))
     };
-    let count = |key: &str, text: &Option<String>| {
-        text.as_deref().map(Count::parse).transpose().map_err(at(&format!("when.{key}")))
+    let count = |key: &str, count: &Option<raw::Count>| {
+        let read = |count: &raw::Count| match count {
+            raw::Count::Number(number) => Count::parse(&number.to_string()),
+            raw::Count::Range(range) => Count::parse(range),
+        };
+        count.as_ref().map(read).transpose().map_err(at(&format!("when.{key}")))
     };
     Ok(When {
         client: raw.client.as_deref().map(Network::parse).transpose().map_err(at("when.client"))?,
@@ -186,6 +223,7 @@ fn when(raw: &raw::When) -> Result<When, Wrong> {
         sender: pattern("sender", &raw.sender)?,
         recipient: pattern("recipient", &raw.recipient)?,
         tls: raw.tls,
+        auth: raw.auth,
         message: count("message", &raw.message)?,
         connection: count("connection", &raw.connection)?,
     })
@@ -215,3 +253,6 @@ pub fn at(key: &str) -> impl Fn(String) -> Wrong + use<> {
     let key = key.to_owned();
     move |message| (key.clone(), message)
 }
+
+/// `reply = "usual"`: what the protocol has, whatever rules come after.
+const USUAL: &str = "usual";

@@ -15,7 +15,7 @@
 //! | [`rule`] | one of these for a stage, as it is written on a command line |
 //! | [`site`], [`offer`] | the rules of one site put together; what it offers |
 //! | [`sites`] | all sites of a sink, and a connection's dialogue with them |
-//! | [`file`] | the file that they are written in (`raw`: its keys, `offer_file`: what a site offers) |
+//! | [`file`] | the file that they are written in (`raw`: its keys, `offer_file`: what a site offers, `reach`: what could never hold) |
 
 pub mod act;
 pub mod delay;
@@ -26,6 +26,7 @@ pub mod offer;
 mod offer_file;
 pub mod pattern;
 mod raw;
+mod reach;
 pub mod refusal;
 pub mod rule;
 pub mod site;
@@ -37,5 +38,5 @@ pub use delay::Delay;
 pub use file::SiteFile;
 pub use offer::{Offer, Tls};
 pub use rule::{DelayRule, ReplyRule, Rule, Scope};
-pub use site::{Grown, Site};
+pub use site::{Contradiction, Grown, Site};
 pub use sites::{Dialogue, Heard, Sites};

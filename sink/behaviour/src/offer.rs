@@ -2,6 +2,7 @@
 
 use smtp::Reply;
 use smtp::server::{Extensions, Options, Protocol};
+use std::fmt;
 use std::sync::Arc;
 
 /// Shared by all connections of a site.
@@ -9,6 +10,8 @@ use std::sync::Arc;
 pub struct Offer {
     /// Host name, protocol, extensions and limits.
     pub smtp: Arc<Options>,
+    /// EHLO is understood; without it the site is one of RFC 821, which knows HELO only.
+    pub ehlo: bool,
     /// Who may AUTH, by user and password; empty: everybody.
     pub users: Vec<(String, String)>,
     pub tls: Option<Tls>,
@@ -62,8 +65,23 @@ pub enum Certificate {
     WrongName,
     /// For the right name, signed by nobody but itself.
     SelfSigned,
-    /// PEM files of one's own.
-    Files { chain: String, key: String },
+    /// One's own.
+    Own { chain: Pem, key: Pem },
+}
+
+/// The text of a PEM file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem {
+    /// Its name, as the site's author wrote it.
+    pub file: String,
+    pub text: String,
+}
+
+/// Without the text, which may be a secret.
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pem").field(&self.file).finish()
+    }
 }
 
 impl Default for Offer {
@@ -80,6 +98,7 @@ impl Default for Offer {
         };
         Offer {
             smtp: Arc::new(smtp),
+            ehlo: true,
             users: Vec::new(),
             tls: None,
             window_bytes: None,

@@ -1,20 +1,23 @@
 //! The part of a site file that says what a site is: name, extensions, limits, users, TLS.
 
+use crate::delay::ReadFile;
 use crate::file::{Wrong, at};
-use crate::offer::{Certificate, Offer, Tls, TlsMode, TlsVersions};
+use crate::offer::{Certificate, Offer, Pem, Tls, TlsMode, TlsVersions};
 use crate::raw;
 use crate::refusal;
 use smtp::Stage;
 use smtp::server::{AdvertisedLimits, Extensions, Mechanisms, Options, Protocol};
 use std::sync::Arc;
 
-/// What `raw` offers.
+/// What `raw` offers; `read` reads its certificates.
 ///
 /// # Errors
 /// A key and what is wrong with it.
-pub fn offer(raw: &raw::Site) -> Result<Offer, Wrong> {
+pub fn offer(raw: &raw::Site, read: ReadFile<'_>) -> Result<Offer, Wrong> {
     let default = Offer::default();
     let mut smtp = Options::clone(&default.smtp);
+    let nothing = raw::Extensions::default();
+    let given = raw.extensions.as_ref().unwrap_or(&nothing);
     if let Some(name) = &raw.hostname {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(at("hostname")(format!("`{}` is not a host name", name.escape_debug())));
@@ -24,12 +27,12 @@ pub fn offer(raw: &raw::Site) -> Result<Offer, Wrong> {
     smtp.limits.max_message_bytes = raw.max_message_size;
     smtp.limits.max_recipients = raw.max_recipients.unwrap_or(smtp.limits.max_recipients);
     smtp.limits.max_errors = raw.max_errors.unwrap_or(smtp.limits.max_errors);
-    smtp.extensions = extensions(raw, smtp.extensions)?;
+    smtp.extensions = extensions(raw, given, smtp.extensions)?;
     smtp.protocol = match raw.protocol {
-        raw::Protocol::Smtp => Protocol::Smtp,
-        raw::Protocol::Lmtp => Protocol::Lmtp,
+        None | Some(raw::Protocol::Smtp) => Protocol::Smtp,
+        Some(raw::Protocol::Lmtp) => Protocol::Lmtp,
     };
-    smtp.extra_keywords = raw.extensions.keywords.clone();
+    smtp.extra_keywords.clone_from(&given.keywords);
     let chunk_bytes = raw.chunk.map(|bytes| bytes as usize);
     if chunk_bytes == Some(0) {
         return Err(at("chunk")(
@@ -44,19 +47,22 @@ pub fn offer(raw: &raw::Site) -> Result<Offer, Wrong> {
         .map_err(at("trap"))?;
     Ok(Offer {
         smtp: Arc::new(smtp),
+        ehlo: given.ehlo.unwrap_or(default.ehlo),
         users: raw.users.clone().into_iter().collect(),
-        tls: raw.tls.as_ref().map(tls).transpose()?,
+        tls: raw.tls.as_ref().map(|raw| tls(raw, read)).transpose()?,
         window_bytes: raw.window.map(|bytes| bytes as usize),
         chunk_bytes,
         trap: trap.map(Arc::new),
     })
 }
 
-fn extensions(raw: &raw::Site, default: Extensions) -> Result<Extensions, Wrong> {
-    let given = &raw.extensions;
+fn extensions(raw: &raw::Site, given: &raw::Extensions, default: Extensions) -> Result<Extensions, Wrong> {
     let auth = match &given.auth {
         None if raw.users.is_empty() => Mechanisms::default(),
         None => Mechanisms { plain: true, login: true },
+        Some(names) if names.is_empty() && !raw.users.is_empty() => {
+            return Err(at("users")("they are for AUTH, and extensions.auth offers none".to_owned()));
+        }
         Some(names) => mechanisms(names).map_err(at("extensions.auth"))?,
     };
     Ok(Extensions {
@@ -90,21 +96,8 @@ fn mechanisms(names: &[String]) -> Result<Mechanisms, String> {
     Ok(mechanisms)
 }
 
-fn tls(raw: &raw::Tls) -> Result<Tls, Wrong> {
+fn tls(raw: &raw::Tls, read: ReadFile<'_>) -> Result<Tls, Wrong> {
     let default = Tls::default();
-    let named = raw.certificate.as_deref().unwrap_or("generated");
-    let certificate = match (named, &raw.key) {
-        ("generated", None) => Certificate::Generated,
-        ("expired", None) => Certificate::Expired,
-        ("wrong-name", None) => Certificate::WrongName,
-        ("self-signed", None) => Certificate::SelfSigned,
-        (chain, Some(key)) => Certificate::Files { chain: chain.to_owned(), key: key.clone() },
-        (other, None) => {
-            return Err(at("tls.certificate")(format!(
-                "`{other}` is not one of generated, expired, wrong-name, self-signed; a PEM file needs `key` beside it"
-            )));
-        }
-    };
     let versions =
         raw.versions.as_ref().map(|names| versions(names)).transpose().map_err(at("tls.versions"))?;
     Ok(Tls {
@@ -113,9 +106,35 @@ fn tls(raw: &raw::Tls) -> Result<Tls, Wrong> {
             raw::TlsMode::Implicit => TlsMode::Implicit,
         },
         versions: versions.unwrap_or(default.versions),
-        certificate,
+        certificate: certificate(raw, read)?,
         tickets: raw.tickets.unwrap_or(default.tickets),
         close_notify: raw.close_notify.unwrap_or(default.close_notify),
+    })
+}
+
+fn certificate(raw: &raw::Tls, read: ReadFile<'_>) -> Result<Certificate, Wrong> {
+    let pem = |name: &str, file: &str| match read(file) {
+        Ok(text) => Ok(Pem { file: file.to_owned(), text }),
+        Err(error) => Err(at(name)(error)),
+    };
+    Ok(match (raw.certificate.as_deref(), &raw.key) {
+        (None | Some("generated"), None) => Certificate::Generated,
+        (Some("expired"), None) => Certificate::Expired,
+        (Some("wrong-name"), None) => Certificate::WrongName,
+        (Some("self-signed"), None) => Certificate::SelfSigned,
+        (Some(chain), Some(key)) => {
+            Certificate::Own { chain: pem("tls.certificate", chain)?, key: pem("tls.key", key)? }
+        }
+        (Some(other), None) => {
+            return Err(at("tls.certificate")(format!(
+                "`{other}` is not one of generated, expired, wrong-name, self-signed; a PEM file needs `key` beside it"
+            )));
+        }
+        (None, Some(_)) => {
+            return Err(at("tls.key")(
+                "a key belongs to a `certificate`, which is a PEM file too".to_owned(),
+            ));
+        }
     })
 }
 

@@ -24,8 +24,7 @@ pub struct Site {
     #[serde(default)]
     pub recipients: Vec<String>,
     pub hostname: Option<String>,
-    #[serde(default)]
-    pub protocol: Protocol,
+    pub protocol: Option<Protocol>,
     pub max_recipients: Option<u32>,
     #[serde(default, deserialize_with = "settings::size::deserialize_option")]
     pub max_message_size: Option<u64>,
@@ -39,8 +38,7 @@ pub struct Site {
     pub delay: BTreeMap<String, String>,
     #[serde(default)]
     pub reply: BTreeMap<String, OneOrMany>,
-    #[serde(default)]
-    pub extensions: Extensions,
+    pub extensions: Option<Extensions>,
     #[serde(default)]
     pub users: BTreeMap<String, String>,
     pub tls: Option<Tls>,
@@ -48,17 +46,16 @@ pub struct Site {
     pub rule: Vec<Rule>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    #[default]
     Smtp,
     Lmtp,
 }
 
 /// `"a"` or `["a", "b"]`.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a string or a list of strings")]
+#[serde(untagged, expecting = "write a string or a list of strings")]
 pub enum OneOrMany {
     One(String),
     Many(Vec<String>),
@@ -67,6 +64,7 @@ pub enum OneOrMany {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extensions {
+    pub ehlo: Option<bool>,
     pub pipelining: Option<bool>,
     pub size: Option<bool>,
     #[serde(rename = "8bitmime")]
@@ -143,8 +141,17 @@ pub struct When {
     pub sender: Option<String>,
     pub recipient: Option<String>,
     pub tls: Option<bool>,
-    pub message: Option<String>,
-    pub connection: Option<String>,
+    pub auth: Option<bool>,
+    pub message: Option<Count>,
+    pub connection: Option<Count>,
+}
+
+/// `3` or `"3..5"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "write a number, or a range such as \"3..5\"")]
+pub enum Count {
+    Number(u64),
+    Range(String),
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@
 use smtp::{EnhancedStatus, Reply, ReplyCode, Stage};
 
 /// Reads `450`, `450 4.2.1`, `450 4.2.1 Mailbox busy` or `450 Mailbox busy`; `\n` in the text parts lines. What is left
-/// out of a 4xx or 5xx is as [`reply`] has it.
+/// out of a 4xx or 5xx is as [`reply`] has it. Where replies carry no enhanced status, one that is written is text.
 ///
 /// # Errors
 /// No code from 200 to 599, or an enhanced status of another class than the code's.
@@ -21,6 +21,7 @@ pub fn parse(stage: Stage, text: &str) -> Result<Reply, String> {
         Some(enhanced) if u16::from(enhanced.class()) != code.get() / 100 => {
             return Err(format!("`{enhanced}` is not of the class of {code} (RFC 2034 §4)"));
         }
+        Some(_) if !carries_status(stage) => (None, rest.trim()),
         Some(enhanced) => (Some(enhanced), after.trim()),
         None => (None, rest.trim()),
     };
@@ -38,12 +39,13 @@ pub fn reply(stage: Stage, code: u16) -> Reply {
     assert!((400..=599).contains(&code), "a refusal is 4xx or 5xx");
     let class = (code / 100) as u8;
     let (subject, detail, text) = words(stage, code);
-    // RFC 2034 §4: neither the greeting nor the reply to EHLO carries an enhanced status
-    let enhanced = match stage {
-        Stage::Connect | Stage::Banner | Stage::Ehlo => None,
-        _ => Some((class, subject, detail)),
-    };
+    let enhanced = carries_status(stage).then_some((class, subject, detail));
     Reply::new(code, enhanced, text)
+}
+
+/// RFC 2034 §4: neither the greeting nor the reply to EHLO does.
+fn carries_status(stage: Stage) -> bool {
+    !matches!(stage, Stage::Connect | Stage::Banner | Stage::Ehlo)
 }
 
 /// RFC 3463 subject and detail, and a text, for the codes of RFC 5321 §4.2.3.
@@ -84,6 +86,8 @@ mod tests {
         assert_eq!(read("550 go away").unwrap(), "550 go away");
         assert_eq!(read("250 two\nlines").unwrap(), "250 two lines");
         assert_eq!(read("354").unwrap(), "354 Ok");
+        let banner = parse(Stage::Banner, "521 5.5.1 Protocol error").unwrap();
+        assert_eq!((banner.enhanced, banner.text.as_str()), (None, "5.5.1 Protocol error"));
         for (text, part) in [
             ("", "not a reply"),
             ("45", "not a reply"),

@@ -207,8 +207,8 @@ pub fn percent(text: &str) -> Result<f64, String> {
 mod tests {
     use super::*;
 
-    fn no_files(_: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
+    fn no_files(name: &str) -> Result<String, String> {
+        Err(format!("{name}: no files here"))
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::rule::{Rule, Scope};
 use crate::when::{Client, When};
 use fastrand::Rng;
 use smtp::{ForwardPath, Stage};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,22 @@ pub(crate) struct Entry {
     act: Option<Arc<Act>>,
 }
 
+/// A rule that does not go with those before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Its place among the rules.
+    pub rule: usize,
+    pub message: String,
+}
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Contradiction {}
+
 /// What a rule can change; a stage's own rules for one of these put those of `each` for the same out of force.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -62,7 +79,7 @@ impl Site {
     ///
     /// # Errors
     /// Rules that contradict each other; see [`Site::set_rules`].
-    pub fn new(name: impl Into<String>, rules: &[Rule]) -> Result<Site, String> {
+    pub fn new(name: impl Into<String>, rules: &[Rule]) -> Result<Site, Contradiction> {
         let mut site = Site {
             name: name.into(),
             offer: Offer::default(),
@@ -80,11 +97,13 @@ impl Site {
     ///
     /// # Errors
     /// A rule that can never hold because an earlier one always does, or shares of more than 100 percent at a stage.
-    pub fn set_rules(&mut self, rules: &[Rule]) -> Result<(), String> {
+    pub fn set_rules(&mut self, rules: &[Rule]) -> Result<(), Contradiction> {
         for stage in Stage::ALL {
-            let entries: Vec<Entry> = rules.iter().filter_map(|rule| entry(rule, stage, rules)).collect();
+            let places = rules.iter().enumerate();
+            let entries: Vec<(usize, Entry)> =
+                places.filter_map(|(place, rule)| Some((place, entry(rule, stage, rules)?))).collect();
             check(stage, &entries)?;
-            self.stages[stage as usize] = entries;
+            self.stages[stage as usize] = entries.into_iter().map(|(_, entry)| entry).collect();
         }
         Ok(())
     }
@@ -198,17 +217,23 @@ fn decide<'a>(holding: impl Iterator<Item = &'a Entry>, random: &mut Rng, step: 
     step.act = act.cloned();
 }
 
-fn check(stage: Stage, entries: &[Entry]) -> Result<(), String> {
+fn check(stage: Stage, entries: &[(usize, Entry)]) -> Result<(), Contradiction> {
     for (kind, name) in [(Kind::Delay, "delay"), (Kind::Pace, "pace"), (Kind::Act, "reply")] {
-        let mut of_kind = entries.iter().filter(|entry| entry.changes(kind));
-        if of_kind.any(Entry::always_holds) && of_kind.next().is_some() {
-            return Err(format!("more than one {name} for {stage}; the first always holds, so give one"));
+        let mut of_kind = entries.iter().filter(|(_, entry)| entry.changes(kind));
+        if of_kind.any(|(_, entry)| entry.always_holds())
+            && let Some(&(rule, _)) = of_kind.next()
+        {
+            let message = format!("this {name} for {stage} never holds, for one before it always does");
+            return Err(Contradiction { rule, message });
         }
     }
-    let unconditional = entries.iter().filter(|entry| entry.when == When::default());
-    let percent: f64 = unconditional.filter_map(|entry| entry.percent).sum();
-    if percent > 100.0 + ROUNDING_PERCENT {
-        return Err(format!("the shares at {stage} come to {percent} percent; at most 100 are there"));
+    let mut percent = 0.0;
+    for (rule, entry) in entries.iter().filter(|(_, entry)| entry.when == When::default()) {
+        percent += entry.percent.unwrap_or(0.0);
+        if percent > 100.0 + ROUNDING_PERCENT {
+            let message = format!("the shares at {stage} come to {percent} percent; at most 100 are there");
+            return Err(Contradiction { rule: *rule, message });
+        }
     }
     Ok(())
 }
@@ -221,7 +246,7 @@ mod tests {
     use super::*;
     use crate::rule::{DelayRule, ReplyRule};
 
-    fn site(delays: &[&str], replies: &[&str]) -> Result<Site, String> {
+    fn site(delays: &[&str], replies: &[&str]) -> Result<Site, Contradiction> {
         let none = |_: &str| Err("no files".to_owned());
         let delays = delays.iter().map(|text| DelayRule::parse(text, &none).unwrap().into());
         let replies = replies.iter().map(|text| ReplyRule::parse(text).unwrap().into());
@@ -229,7 +254,14 @@ mod tests {
     }
 
     fn client() -> Client {
-        Client { address: [127, 0, 0, 1].into(), connection: 1, tls: false, message: 1, words: None }
+        Client {
+            address: [127, 0, 0, 1].into(),
+            connection: 1,
+            tls: false,
+            auth: false,
+            message: 1,
+            words: None,
+        }
     }
 
     fn code(step: &Step) -> u16 {
@@ -305,12 +337,16 @@ mod tests {
 
     #[test]
     fn rules_that_contradict_each_other_are_refused() {
-        assert!(site(&["dot=1s", "dot=2s"], &[]).unwrap_err().contains("more than one delay for dot"));
-        assert!(site(&["each=1s", "each=2s"], &[]).is_err());
-        assert!(
-            site(&[], &["rcpt=450", "rcpt=550@10"]).unwrap_err().contains("more than one reply for rcpt")
-        );
-        assert!(site(&[], &["rcpt=450@60", "rcpt=550@60"]).unwrap_err().contains("120 percent"));
+        for (delays, replies, rule, part) in [
+            (&["dot=1s", "dot=2s"][..], &[][..], 1, "delay for dot never holds"),
+            (&["each=1s", "each=2s"], &[], 1, "never holds"),
+            (&["dot=1s"], &["rcpt=450", "rcpt=550@10"], 2, "reply for rcpt never holds"),
+            (&[], &["rcpt=450@60", "mail=450", "rcpt=550@60"], 2, "come to 120 percent"),
+        ] {
+            let contradiction = site(delays, replies).unwrap_err();
+            assert_eq!(contradiction.rule, rule, "{contradiction}");
+            assert!(contradiction.message.contains(part), "{contradiction}");
+        }
         assert!(site(&[], &["rcpt=450@33.3", "rcpt=451@33.3", "rcpt=550@33.4"]).is_ok());
         assert!(site(&[], &["rcpt=450@10", "rcpt=550"]).is_ok());
     }

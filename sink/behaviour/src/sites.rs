@@ -69,6 +69,12 @@ impl Sites {
         self.needs_words = true;
     }
 
+    /// What listens on `asked`, with port 0, listens on `bound`.
+    pub fn bound(&mut self, asked: SocketAddr, bound: SocketAddr) {
+        let listens = self.sites.iter_mut().flat_map(|site| &mut site.listen);
+        listens.filter(|listen| **listen == asked).for_each(|listen| *listen = bound);
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Site> {
         self.sites.iter()
     }
@@ -106,7 +112,8 @@ impl Sites {
             }
         };
         let words = self.needs_words.then(Box::default);
-        let client = Client { address: client, connection: number, tls: false, message: 1, words };
+        let client =
+            Client { address: client, connection: number, tls: false, auth: false, message: 1, words };
         Some(Dialogue { random, client, home, of_transaction: home })
     }
 
@@ -186,9 +193,15 @@ impl Dialogue {
     /// The TLS handshake is done: what was said before counts no more (RFC 3207 §4.2).
     pub fn tls_established(&mut self) {
         self.client.tls = true;
+        self.client.auth = false;
         if let Some(words) = &mut self.client.words {
             **words = Words::default();
         }
+    }
+
+    /// AUTH has succeeded.
+    pub fn authenticated(&mut self) {
+        self.client.auth = true;
     }
 
     /// What the client said in this transaction, if it is kept.
@@ -221,10 +234,11 @@ impl Dialogue {
     }
 }
 
-/// Whether a socket that listens on `listen` gets connections to `address`.
+/// Whether a socket that listens on `listen` gets connections to `address`; port 0 became any port.
 fn covers(listen: SocketAddr, address: SocketAddr) -> bool {
     let (one, other) = (listen.ip().to_canonical(), address.ip().to_canonical());
-    listen.port() == address.port() && (one == other || listen.ip().is_unspecified())
+    let same_port = listen.port() == address.port() || listen.port() == 0;
+    same_port && (one == other || listen.ip().is_unspecified())
 }
 
 /// The finalizer of splitmix64: neighbouring connection numbers get streams that have nothing in common.

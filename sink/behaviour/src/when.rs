@@ -11,10 +11,13 @@ use std::ops::RangeInclusive;
 pub struct When {
     pub client: Option<Network>,
     pub hello: Option<Pattern>,
+    /// The null reverse-path is `<>`.
     pub sender: Option<Pattern>,
     /// At RCPT the recipient itself, at the dot of LMTP the one that is answered, elsewhere any that was accepted.
     pub recipient: Option<Pattern>,
     pub tls: Option<bool>,
+    /// Whether AUTH has succeeded.
+    pub auth: Option<bool>,
     /// Messages of the connection, from 1.
     pub message: Option<Count>,
     /// Connections of the sink, from 1.
@@ -28,6 +31,7 @@ pub struct Client {
     /// Of the sink's connections, from 1.
     pub connection: u64,
     pub tls: bool,
+    pub auth: bool,
     /// Of the connection, from 1: the one under way, or the next.
     pub message: u64,
     /// `None` while no rule asks for it.
@@ -50,6 +54,7 @@ impl When {
             |count: &Option<Count>, number| count.as_ref().is_none_or(|count| count.0.contains(&number));
         self.client.as_ref().is_none_or(|network| network.contains(client.address))
             && self.tls.is_none_or(|tls| tls == client.tls)
+            && self.auth.is_none_or(|auth| auth == client.auth)
             && counts(&self.message, client.message)
             && counts(&self.connection, client.connection)
             && (!self.needs_words() || self.fits(client.words.as_deref(), recipient))
@@ -60,7 +65,10 @@ impl When {
             pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| pattern.fits(text)))
         };
         let hello = words.map(|words| words.hello.as_str());
-        let sender = words.and_then(|words| words.sender.as_ref()).map(ReversePath::as_str);
+        let sender = words.and_then(|words| words.sender.as_ref()).map(|path| match path {
+            ReversePath::Null => "<>",
+            ReversePath::Mailbox(mailbox) => mailbox.as_str(),
+        });
         let any = || {
             let recipients = words.map_or(&[][..], |words| &words.recipients);
             recipients.iter().any(|recipient| fits(&self.recipient, Some(recipient.as_str())))

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::tls::{self, Fault};
 use crate::wire::Wire;
 use behaviour::Then;
+use smtp::Stage;
 use std::io;
 use std::mem;
 use std::time::Duration;
@@ -32,7 +33,7 @@ impl Connection {
             let failed = timeout(limit, tls::fail(&mut stream, &server, &fault)).await;
             self.wire = Wire::Plain(stream);
             bounded(failed)?;
-            return Err(Lost::Handshake(if act.then == Then::GoOn { Then::Silence } else { act.then }));
+            return Err(self.end_shaking(if act.then == Then::GoOn { Then::Silence } else { act.then }));
         }
         let (wire, version) = bounded(timeout(limit, tls::accept(stream, &server)).await)?;
         self.wire = wire;
@@ -40,9 +41,15 @@ impl Connection {
         let books = &mut *self.shared.books.borrow_mut();
         self.conversation.tls_established(version, books, self.active_ns);
         if let Some(then) = step.act.map(|act| act.then).filter(|&then| then != Then::GoOn) {
-            return Err(Lost::Handshake(then));
+            return Err(self.end_shaking(then));
         }
         Ok(())
+    }
+
+    /// The site ends the connection on purpose.
+    fn end_shaking(&self, then: Then) -> Lost {
+        self.conversation.ends_at(Stage::Handshake, then, &mut self.shared.books.borrow_mut());
+        Lost::Handshake(then)
     }
 }
 

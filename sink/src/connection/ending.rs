@@ -5,6 +5,7 @@ use crate::wire::Wire;
 use behaviour::Then;
 use behaviour::delay::LONGEST_DELAY;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -55,7 +56,7 @@ impl Connection {
     fn reset(&mut self) {
         if let Some(socket) = self.wire.socket() {
             // RFC 9293 §3.10.4: to close with a linger time of 0 is to abort
-            let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+            let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         }
         self.wire = Wire::Gone;
     }
@@ -63,9 +64,21 @@ impl Connection {
     /// Reads nothing until the client has given up, which is looked for now and then: with bytes unread, the end of
     /// the stream does not show.
     async fn wait_unread(&mut self) {
+        self.probe_client();
         let end = Instant::now() + LONGEST_DELAY;
         while Instant::now() < end && !self.is_given_up() {
             sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The end of a client that still has something to say stays behind it, and there is no room for either: the kernel
+    /// asks now and then whether the client is there.
+    fn probe_client(&self) {
+        if let Some(socket) = self.wire.socket() {
+            // Without it the connection is held for longer, and no more.
+            let _ = sockopt::set_socket_keepalive(socket, true)
+                .and_then(|()| sockopt::set_tcp_keepidle(socket, PROBE_EVERY))
+                .and_then(|()| sockopt::set_tcp_keepintvl(socket, PROBE_EVERY));
         }
     }
 
@@ -93,5 +106,7 @@ impl Connection {
 /// How long a client may take to read a last reply that it did not ask for, and how much more it may send.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
+/// Between two questions whether a stalled client's kernel still knows of the connection.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// Between two looks whether a stalled client is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

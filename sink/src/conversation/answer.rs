@@ -34,7 +34,7 @@ impl Conversation {
                     if let Some(recipient) = recipient.filter(|_| positive) {
                         sites.accepted(&mut self.dialogue, &recipient);
                     }
-                    if let Some(pause) = self.follow(act, stage) {
+                    if let Some(pause) = self.follow(act, stage, books) {
                         return Some(pause);
                     }
                     if let Some(pace) = pace.filter(|_| out.len() > from) {
@@ -44,9 +44,13 @@ impl Conversation {
                 Next::Interrupt(act) => {
                     let from = out.len();
                     say(&act, out);
-                    let code = code(&out[from..]);
-                    books.ledger.outcomes.replied(Stage::Body, code);
-                    if let Some(pause) = self.follow(Some(act), Stage::Body) {
+                    cut(&act, from, out);
+                    if out.len() > from {
+                        let code = code(&out[from..]);
+                        books.ledger.outcomes.replied(Stage::Body, code);
+                        self.interrupted(act.is_positive(Stage::Body), code);
+                    }
+                    if let Some(pause) = self.follow(Some(act), Stage::Body, books) {
                         return Some(pause);
                     }
                 }
@@ -69,10 +73,32 @@ impl Conversation {
         }
     }
 
+    /// The last words to a client that was silent for too long; nothing while it is being answered.
+    pub fn time_out(&mut self, books: &mut Books, out: &mut Vec<u8>) {
+        // RFC 5321 §3.8: 421 before the server closes of its own accord; RFC 3463 §3.5: X.4.2
+        let reply = Reply::new(421, Some((4, 4, 2)), "Idle for too long, closing transmission channel");
+        let (before, stage) = (out.len(), self.session.stage());
+        self.session.reply(&reply, out);
+        if out.len() > before {
+            books.ledger.outcomes.replied(stage, reply.code.get());
+        }
+    }
+
+    /// The client talked before it was greeted: tells it so, and the conversation is over.
+    pub fn spring_trap(&mut self, sites: &Sites, books: &mut Books, out: &mut Vec<u8>) {
+        let Some(trap) = &sites.home(&self.dialogue).offer.trap else { return };
+        self.session.reply(trap, out);
+        books.ledger.connection_trapped();
+        books.ledger.outcomes.replied(Stage::Banner, trap.code.get());
+        self.next = Next::End { then: Then::Close, stage: Stage::Banner };
+    }
+
     /// What comes after an act.
-    fn follow(&mut self, act: Option<Arc<Act>>, stage: Stage) -> Option<Pause> {
+    fn follow(&mut self, act: Option<Arc<Act>>, stage: Stage, books: &mut Books) -> Option<Pause> {
         let act = act?;
         if let Say::Endless { .. } = act.say {
+            // It has no end, so it is no reply.
+            books.ledger.outcomes.replied(stage, 0);
             return Some(Pause::Endless(act));
         }
         self.next = match act.also {
@@ -95,7 +121,7 @@ impl Conversation {
         let positive = match act {
             None => {
                 self.session.accept(out);
-                matches!(out.get(from), Some(b'2' | b'3'))
+                is_positive(&out[from..])
             }
             Some(act) => self.perform(act, stage, out),
         };
@@ -104,7 +130,11 @@ impl Conversation {
             books.ledger.outcomes.replied(stage, code);
             tracing::trace!(connection = self.connection, %stage, code, "replied");
         }
+        if positive && stage == Stage::Auth && self.session.is_authenticated() {
+            self.dialogue.authenticated();
+        }
         if stage == Stage::Dot {
+            let code = self.early.map_or(code, |early| early.code);
             self.end_of_data(positive, code);
         } else if let Some(delivery) = &mut self.delivery {
             delivery.answered(stage, now_ns);
@@ -115,10 +145,14 @@ impl Conversation {
     /// Says what the act says, and lets the session go on as the act accepts or not.
     fn perform(&mut self, act: &Act, stage: Stage, out: &mut Vec<u8>) -> bool {
         let from = out.len();
-        let positive = act.is_positive(stage);
+        let mut positive = act.is_positive(stage);
         match &act.say {
             Say::Reply(reply) if act.accepts.is_none() => self.session.reply(reply, out),
-            Say::Usual if positive => self.session.accept(out),
+            Say::Usual if positive => {
+                self.session.accept(out);
+                // The protocol may have refused.
+                positive = act.accepts.is_some() || is_positive(&out[from..]);
+            }
             _ => {
                 match positive {
                     true => self.session.accept(out),
@@ -128,9 +162,7 @@ impl Conversation {
                 say(act, out);
             }
         }
-        if let Some(bytes) = act.cut {
-            out.truncate(out.len().min(from + bytes));
-        }
+        cut(act, from, out);
         positive
     }
 
@@ -156,6 +188,7 @@ impl Conversation {
             size_bytes,
             bare_newline,
         });
+        self.early = None;
         self.dialogue.transaction_ended(true);
     }
 
@@ -200,6 +233,18 @@ fn say(act: &Act, out: &mut Vec<u8>) {
     }
 }
 
+/// Leaves only the first bytes of what was said, if the act wants that.
+fn cut(act: &Act, from: usize, out: &mut Vec<u8>) {
+    if let Some(bytes) = act.cut {
+        out.truncate(out.len().min(from.saturating_add(bytes)));
+    }
+}
+
+/// Of a reply of the session's own.
+fn is_positive(reply: &[u8]) -> bool {
+    matches!(reply.first(), Some(b'2' | b'3'))
+}
+
 /// The code of a reply as it was written; 0 for what is none.
 fn code(reply: &[u8]) -> u16 {
     match reply {
@@ -216,6 +261,11 @@ fn code(reply: &[u8]) -> u16 {
 pub fn bad_credentials() -> Arc<Act> {
     let reply = Reply::new(535, Some((5, 7, 8)), "Authentication credentials invalid");
     Arc::new(Act::reply(reply))
+}
+
+/// RFC 5321 §4.2.4: a command that is not known, as of a server that is older than EHLO.
+pub fn no_ehlo() -> Arc<Act> {
+    Arc::new(Act::reply(Reply::new(500, None, "Command not recognized")))
 }
 
 /// What the session takes a refusal of any kind for; it is not said.

@@ -1,19 +1,16 @@
 //! Certificates that are made at the start: good ones, and bad ones of every kind that clients should find out.
 
+use super::identity::Identity;
 use behaviour::offer::Certificate;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     date_time_ymd,
 };
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Signs the sites' certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
-
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Authority {
     /// # Errors
@@ -36,10 +33,10 @@ impl Authority {
     /// A certificate of this kind for `name`, with its chain and key.
     ///
     /// # Errors
-    /// A name that no certificate can have, or files that hold no certificate or key.
+    /// A name that no certificate can have, or a text that holds no certificate or key.
     pub fn certificate(&self, kind: &Certificate, name: &str) -> Result<Identity, String> {
         let for_name = match kind {
-            Certificate::Files { chain, key } => return from_files(chain, key),
+            Certificate::Own { chain, key } => return Identity::own(chain, key),
             Certificate::WrongName => WRONG_NAME,
             Certificate::Generated | Certificate::Expired | Certificate::SelfSigned => name,
         };
@@ -57,19 +54,8 @@ impl Authority {
             _ => params.signed_by(&key, &self.issuer),
         };
         let certificate = certificate.map_err(|error| error.to_string())?;
-        Ok((vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+        Ok(Identity::of_pem(certificate.pem(), key.serialize_pem()))
     }
-}
-
-fn from_files(chain: &str, key: &str) -> Result<Identity, String> {
-    let certificates = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("{chain}: {error}"))?;
-    if certificates.is_empty() {
-        return Err(format!("{chain}: no certificate in it"));
-    }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{key}: {error}"))?;
-    Ok((certificates, key))
 }
 
 /// RFC 6761 §6.4: a name that is never anybody's.

@@ -1,5 +1,6 @@
 //! Writes deliveries to their file while the sink runs, so that a long run needs no memory for them.
 
+use super::Scope;
 use super::row::{HEADER, Row, write_row};
 use crate::message_id::Ids;
 use std::fs::File;
@@ -24,7 +25,7 @@ struct Batch {
 impl Spill {
     /// # Errors
     /// No thread can be had.
-    pub fn start(file: File) -> io::Result<Spill> {
+    pub fn start(file: File, scope: Scope) -> io::Result<Spill> {
         let (batches, due) = sync_channel::<Batch>(BATCHES_MAX);
         let write = move || {
             let mut out = BufWriter::new(file);
@@ -35,7 +36,7 @@ impl Spill {
                 let mut digests = batch.digests.iter().peekable();
                 for (place, row) in batch.rows.iter().enumerate() {
                     let digest = digests.next_if(|(at, _)| *at == place).map(|(_, digest)| digest);
-                    write_row(row, digest, &texts, &mut out)?;
+                    write_row(row, digest, &texts, scope, &mut out)?;
                 }
             }
             out.flush()

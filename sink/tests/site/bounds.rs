@@ -2,8 +2,11 @@
 
 use crate::peer::Peer;
 use crate::rig::{Rig, config};
-use sink::{Error, Sink};
+use behaviour::{Site, Sites};
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket, sockopt};
+use sink::{Config, Error, Shards, Sink};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -120,6 +123,34 @@ fn what_cannot_work_is_an_error_before_it_starts() {
     nowhere.listen.clear();
     assert!(matches!(Sink::open(nowhere), Err(Error::NoAddress)));
     rig.stop();
+}
+
+#[test]
+fn shards_divide_connections_and_share_their_port_with_nobody_else() {
+    let capped = |most| Config { connections_max: Some(most), ..config(0, &[], &[]) };
+    assert_eq!(Shards::open(capped(7), 3).unwrap().connections_max(), 7);
+    let error = Shards::open(capped(2), 3).err().expect("one shard would have none");
+    assert_eq!(error.to_string(), "cannot divide 2 connections among 3 shards");
+    assert!(matches!(Shards::open(capped(usize::MAX), 3), Err(Error::TooManyConnections { .. })));
+
+    // The kernel would let two sinks of one user share a port, if both have shards.
+    let other = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    sockopt::set_socket_reuseport(&other, true).unwrap();
+    bind(&other, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    listen(&other, 1).unwrap();
+    let address = SocketAddr::try_from(getsockname(&other).unwrap()).unwrap();
+    let taken = Config { listen: vec![address], ..config(0, &[], &[]) };
+    assert!(matches!(Shards::open(taken, 2), Err(Error::Listen { .. })));
+}
+
+#[test]
+fn a_site_may_listen_on_a_port_that_is_not_known_yet() {
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let mut site = Site::new("sink", &[]).unwrap();
+    site.listen.push(anywhere);
+    let rig = Rig::start(Config::new(vec![anywhere], Sites::new(0, vec![site]).unwrap()));
+    Peer::greeted(rig.address);
+    assert_eq!(rig.stop().totals.connections, 1);
 }
 
 #[test]

@@ -3,6 +3,10 @@
 mod accounts;
 mod bounds;
 mod delays;
+mod dialogues;
+mod docs;
 mod peer;
+mod player;
 mod refusals;
 mod rig;
+mod script;

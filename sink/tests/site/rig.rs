@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 
 pub struct Rig {
     pub address: SocketAddr,
+    /// All of them, that one first.
+    pub addresses: Vec<SocketAddr>,
     pub folder: TempDir,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<Totals, Error>>,
@@ -21,7 +23,8 @@ pub struct Account {
     pub totals: Totals,
     /// The ledger as written.
     pub ledger: serde_json::Value,
-    /// The cells of deliveries.csv, without the header.
+    /// The names of the columns of deliveries.csv, and its cells.
+    pub columns: Vec<String>,
     pub deliveries: Vec<Vec<String>>,
     /// The rows of in_flight.csv.
     pub in_flight: Vec<(u64, u64)>,
@@ -50,15 +53,16 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         config.ledger = Some(folder.path().join("ledger.json"));
         config.trace = Some(folder.path().join("trace"));
+        config.authority = Some(folder.path().join("authority.pem"));
         let sink = Sink::open(config).unwrap();
-        let address = sink.addresses()[0];
+        let addresses = sink.addresses().to_vec();
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             // An error is a rig that was dropped: stop as well.
             let _ = stopped.await;
         };
         let thread = std::thread::spawn(move || sink.run(|| Ok(stopped), out, show));
-        Rig { address, folder, stop, thread }
+        Rig { address: addresses[0], addresses, folder, stop, thread }
     }
 
     pub fn stop(self) -> Account {
@@ -74,6 +78,7 @@ impl Rig {
         Account {
             totals,
             ledger: serde_json::from_str(&read("ledger.json")).unwrap(),
+            columns: DELIVERIES_HEADER.trim_end().split(',').map(str::to_owned).collect(),
             deliveries: rows("trace/deliveries.csv", DELIVERIES_HEADER),
             in_flight: rows("trace/in_flight.csv", "at_ns,in_flight\n")
                 .iter()
@@ -83,5 +88,5 @@ impl Rig {
     }
 }
 
-const DELIVERIES_HEADER: &str = "id,connection,start_ns,end_ns,code,tls,again,banner_us,ehlo_us,starttls_us,\
+pub const DELIVERIES_HEADER: &str = "id,connection,start_ns,end_ns,code,tls,again,banner_us,ehlo_us,starttls_us,\
     handshake_us,auth_us,mail_us,rcpt_us,data_us,body_us,sha256\n";

@@ -42,8 +42,9 @@ impl Session {
     }
 
     /// Answers the pending event with `reply`; the event takes effect only if that is positive (2xx, for DATA
-    /// and a challenge 3xx). A 421 closes the session, and so does any answer to QUIT. Without a pending
-    /// event, a 421 may be sent at any time (RFC 5321 §3.8), and nothing else is.
+    /// and a challenge 3xx). A 3xx at the end of AUTH asks for one response more. A 421 closes the session, and so
+    /// does any answer to QUIT. Without a pending event, a 421 may be sent at any time (RFC 5321 §3.8), and nothing
+    /// else is.
     pub fn reply(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if self.pending.is_none() && (!reply.code.is_shutdown() || self.state == State::Closed) {
             return;
@@ -53,11 +54,15 @@ impl Session {
             && !matches!(self.pending, Some(Pending::Connect | Pending::Hello { .. }));
         reply.write_with(reply.enhanced.filter(|_| carries), out);
         if let Some(pending) = self.pending.take() {
+            let severity = reply.code.severity();
             let good = match pending {
                 Pending::Data | Pending::AuthChallenge => Severity::Intermediate,
                 _ => Severity::Completion,
             };
-            self.answered(pending, reply.code.severity() == good);
+            self.answered(pending, severity == good);
+            if pending == Pending::Auth && severity == Severity::Intermediate {
+                self.ask_more();
+            }
         }
         if reply.code.is_shutdown() {
             self.state = State::Closed;

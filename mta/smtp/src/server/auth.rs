@@ -73,7 +73,11 @@ impl fmt::Debug for Credentials {
 pub(super) enum Exchange {
     Plain,
     LoginUser,
-    LoginPassword { user: Box<str> },
+    LoginPassword {
+        user: Box<str>,
+    },
+    /// One more than the mechanism has: the driver wants it so, and knows what for.
+    More,
 }
 
 impl Exchange {
@@ -87,7 +91,7 @@ impl Exchange {
     /// The challenge that asks for it, before base64.
     pub fn prompt(&self) -> &'static [u8] {
         match self {
-            Exchange::Plain => b"", // RFC 4954 §4: an empty challenge
+            Exchange::Plain | Exchange::More => b"", // RFC 4954 §4: an empty challenge
             Exchange::LoginUser => b"Username:",
             Exchange::LoginPassword { .. } => b"Password:",
         }
@@ -133,6 +137,12 @@ impl Session {
         (consumed, Some(event.unwrap_or_else(|refusal| self.refuse(refusal))))
     }
 
+    /// The driver answered the end of AUTH with a challenge.
+    pub(super) fn ask_more(&mut self) {
+        self.exchange = Some(Box::new(Exchange::More));
+        self.state = State::AwaitingResponse;
+    }
+
     fn respond(&mut self, exchange: Exchange, response: &[u8]) -> Result<(Pending, Event<'static>), Refusal> {
         let response = base64::decode(response).and_then(|bytes| String::from_utf8(bytes).ok());
         let response = response.ok_or(Refusal::AuthResponse)?;
@@ -140,6 +150,10 @@ impl Session {
             Exchange::Plain => plain(&response)?,
             Exchange::LoginUser => {
                 self.exchange = Some(Box::new(Exchange::LoginPassword { user: field(&response)? }));
+                return Ok((Pending::AuthChallenge, Event::AuthChallenge));
+            }
+            Exchange::More => {
+                self.exchange = Some(Box::new(Exchange::More));
                 return Ok((Pending::AuthChallenge, Event::AuthChallenge));
             }
             Exchange::LoginPassword { user } => {

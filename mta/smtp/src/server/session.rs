@@ -163,6 +163,11 @@ impl Session {
         self.state == State::Closed
     }
 
+    /// AUTH has succeeded.
+    pub fn is_authenticated(&self) -> bool {
+        self.is_authenticated
+    }
+
     /// LMTP: the end of the content has been answered for some of the accepted recipients, and not yet for all.
     pub fn is_answering_each(&self) -> bool {
         self.state == State::EachRecipient
