@@ -32,7 +32,7 @@ enum Command {
     /// Load an SMTP server
     Send(Box<send::Args>),
     /// Be the remote site: accept, delay or refuse mail and keep a ledger of it
-    Sink(sink::Args),
+    Sink(Box<sink::Args>),
     /// The mail transfer agent
     Mta(mta::Args),
     /// Clean up after a harness that died
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Compare(args) => compare::main(args),
         Command::Send(args) => send::main(*args),
-        Command::Sink(args) => sink::main(args),
+        Command::Sink(args) => sink::main(*args),
         Command::Mta(args) => mta::main(args),
         Command::Guard(args) => guard::main(args),
     }
