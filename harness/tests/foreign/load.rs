@@ -1,12 +1,10 @@
-//! The load generator against servers that others wrote and that machines have or have not: skipped by name without.
+//! Servers that others wrote take what the load generator sends.
 
-mod support;
-
+use crate::installed::{python_with_aiosmtpd, smtp_sink};
+use crate::support::{Process, eventually, mailrig};
 use serde_json::Value;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use support::{Process, eventually, mailrig};
 
 fn send(address: &str, arguments: &[&str]) -> (Option<i32>, Value) {
     let output =
@@ -32,15 +30,7 @@ fn start(command: &mut Command) -> Process {
 
 #[test]
 fn postfixs_smtp_sink_is_loaded_by_smtp_and_lmtp() {
-    let Some(program) = ["/usr/sbin/smtp-sink", "/usr/lib/postfix/sbin/smtp-sink"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())
-    else {
-        eprintln!(
-            "skipped: postfixs_smtp_sink_is_loaded_by_smtp_and_lmtp needs smtp-sink, which is not here"
-        );
-        return;
-    };
+    let Some(program) = smtp_sink() else { return };
     let folder = tempfile::tempdir().unwrap();
     for lmtp in [false, true] {
         let path = folder.path().join(if lmtp { "lmtp" } else { "smtp" });
@@ -87,14 +77,7 @@ sys.stdin.read()
 
 #[test]
 fn pythons_aiosmtpd_is_loaded_with_all_it_can() {
-    let python = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
-        let imported = Command::new(python).args(["-c", "import aiosmtpd"]).output();
-        imported.is_ok_and(|output| output.status.success())
-    });
-    let Some(python) = python else {
-        eprintln!("skipped: pythons_aiosmtpd_is_loaded_with_all_it_can needs aiosmtpd, which is not here");
-        return;
-    };
+    let Some(python) = python_with_aiosmtpd() else { return };
     let port = free_port();
     let mut command = Command::new(python);
     let child =
