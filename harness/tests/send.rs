@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::Value;
-use std::process::Output;
+use std::process::{Command, Output};
 use support::{Sink, mailrig};
 
 struct Sent {
@@ -236,6 +236,33 @@ fn a_dry_run_says_everything_and_sends_nothing() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_private_address_is_ours_within_a_network_namespace_of_our_own_only() {
+    let private = ["10.99.0.1:9", "--quiet", "--messages", "1", "--timeout", "1s"];
+    let outside = mailrig().arg("send").args(private).output().unwrap();
+    assert_eq!(outside.status.code(), Some(2), "{}", String::from_utf8_lossy(&outside.stderr));
+
+    let name = format!("mailrig-{}", std::process::id());
+    let ip = |arguments: &str| Command::new("ip").args(arguments.split(' ')).status();
+    if !ip(&format!("netns add {name}")).is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no network namespace can be made here (ip netns, root)");
+        return;
+    }
+    let up = ip(&format!("-n {name} link set lo up")).unwrap();
+    let mine = ip(&format!("-n {name} addr add 10.99.0.1/32 dev lo")).unwrap();
+    let inside = Command::new("ip")
+        .args(["netns", "exec", &name, env!("CARGO_BIN_EXE_mailrig"), "send"])
+        .args(private)
+        .output()
+        .unwrap();
+    ip(&format!("netns del {name}")).unwrap();
+    assert!(up.success() && mine.success());
+    // Nobody listens there, and that was found out by asking.
+    let said = String::from_utf8_lossy(&inside.stderr);
+    assert_eq!(inside.status.code(), Some(1), "{said}");
+    assert!(said.contains("refused"), "{said}");
 }
 
 fn workloads() -> Vec<std::path::PathBuf> {

@@ -88,7 +88,7 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
 
 /// Refuses what can't be; gives the number of connections that can be of use.
 fn useful_connections(options: &Options) -> Result<u64, Error> {
-    if !options.target.is_local() && options.target.ip() != options.own_host {
+    if !options.target.may_be_loaded() && options.target.ip() != options.own_host {
         return Err(Error::NotOurs(options.target.clone()));
     }
     if options.connections == 0 {

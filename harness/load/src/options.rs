@@ -13,7 +13,7 @@ use std::{fmt, io};
 /// What to send where, when and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server: on this host, or on `own_host`.
+    /// The server: on this host, in a network namespace for tests, or on `own_host`.
     pub target: Endpoint,
     /// Another host that its owner wants to be loaded.
     pub own_host: Option<IpAddr>,
@@ -78,7 +78,8 @@ impl fmt::Display for Error {
             Error::NotOurs(target) => {
                 write!(
                     f,
-                    "refusing to load {target}: it is another host (127.0.0.0/8, ::1 and UNIX sockets are not)"
+                    "refusing to load {target}: it is another host (127.0.0.0/8, ::1, UNIX sockets and private \
+                     addresses within a network namespace of your own are not)"
                 )
             }
             Error::RateMax { rate, rate_max } => {

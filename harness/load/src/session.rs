@@ -17,6 +17,7 @@ mod backoff;
 mod connection;
 mod deadline;
 pub mod endpoint;
+mod namespace;
 mod slot;
 pub mod source;
 mod stream;
