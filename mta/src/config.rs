@@ -13,6 +13,8 @@ use std::time::Duration;
 pub enum Driver {
     /// One connection, blocking system calls.
     Blocking,
+    /// Many connections, a thread with blocking system calls for each.
+    Threads,
     /// Many connections on one tokio event loop.
     Event,
 }
@@ -73,6 +75,8 @@ struct RawDelivery {
     max_idle: Duration,
     messages_per_connection: u32,
     pipelining: bool,
+    #[serde(deserialize_with = "settings::duration::deserialize_option")]
+    timeout: Option<Duration>,
 }
 
 impl Default for RawDelivery {
@@ -86,6 +90,7 @@ impl Default for RawDelivery {
             max_idle: Duration::from_secs(100),
             messages_per_connection: 1,
             pipelining: true,
+            timeout: None,
         }
     }
 }
@@ -148,9 +153,13 @@ pub struct Config {
     pub max_message_bytes: u64,
     pub max_sessions: usize,
     pub driver: Driver,
+    /// Delivery runs inside the queue manager's process, as the one agent that `pool` then has.
+    pub within: bool,
     pub pool: supervisor::pool::Limits,
     pub messages_per_connection: u32,
     pub pipelining: bool,
+    /// How long a remote site may take for a connection, and for each reply; `None`: as RFC 5321 says, minutes.
+    pub timeout: Option<Duration>,
     pub scheduler: scheduler::Limits,
 }
 
@@ -188,24 +197,40 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     let transport = raw.transport.into_iter().map(|(domain, text)| Ok((domain, hop("transport", text)?)));
     let transport = transport.collect::<Result<Vec<_>, (&'static str, String)>>()?;
     let RawDelivery { driver, agents_max, connections_per_agent, .. } = raw.delivery;
-    if !(1..=AGENTS_MAX).contains(&agents_max) {
-        return Err(("agents_max", format!("`agents_max` is {agents_max}: 1 to {AGENTS_MAX} can be run")));
+    let within = agents_max == 0;
+    if within && driver != Driver::Event {
+        let why = "`agents_max` is 0: inside the queue manager only the event driver runs; write driver = \"event\", or 1 or more agents";
+        return wrong("agents_max", why);
+    }
+    if agents_max > AGENTS_MAX {
+        return Err(("agents_max", format!("`agents_max` is {agents_max}: up to {AGENTS_MAX} can be run")));
     }
     let connections_per_agent = match (driver, connections_per_agent) {
         (Driver::Blocking, None | Some(1)) => 1,
         (Driver::Blocking, Some(_)) => {
-            let why = "a blocking agent has one connection: leave `connections_per_agent` out, or use driver = \"event\"";
+            let why = "a blocking agent has one connection: leave `connections_per_agent` out, or use driver = \"threads\" or \"event\"";
             return wrong("connections_per_agent", why);
         }
+        (Driver::Threads, None) => 100,
         (Driver::Event, None) => 1000,
-        (Driver::Event, Some(count)) if (1..=CONNECTIONS_PER_AGENT_MAX).contains(&count) => count,
-        (Driver::Event, Some(count)) => {
+        (Driver::Threads | Driver::Event, Some(count))
+            if (1..=CONNECTIONS_PER_AGENT_MAX).contains(&count) =>
+        {
+            count
+        }
+        (Driver::Threads | Driver::Event, Some(count)) => {
             let why = format!(
                 "`connections_per_agent` is {count}: 1 to {CONNECTIONS_PER_AGENT_MAX} fit in a process"
             );
             return Err(("connections_per_agent", why));
         }
     };
+    if raw.delivery.timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return wrong(
+            "timeout",
+            "`timeout` is 0: no site could answer in time; write 1s or more, or leave it out",
+        );
+    }
     if raw.queue.destination_concurrency == 0 || raw.queue.initial_destination_concurrency == 0 {
         return wrong(
             "destination_concurrency",
@@ -245,14 +270,16 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
         max_message_bytes: raw.max_message_size,
         max_sessions: raw.max_sessions,
         driver,
+        within,
         pool: supervisor::pool::Limits {
-            agents_max,
+            agents_max: agents_max.max(1),
             connections_per_agent,
             max_use,
             max_idle: raw.delivery.max_idle,
         },
         messages_per_connection: raw.delivery.messages_per_connection,
         pipelining: raw.delivery.pipelining,
+        timeout: raw.delivery.timeout,
         scheduler: scheduler::Limits {
             destination_concurrency: raw.queue.destination_concurrency,
             initial_destination_concurrency: raw.queue.initial_destination_concurrency,

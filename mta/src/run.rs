@@ -79,9 +79,13 @@ fn roles(
     let hostname: Arc<str> = config.hostname.as_str().into();
     let mut session = smtp::client::Options::new(config.hostname.as_str());
     session.pipelining = config.pipelining;
+    if let Some(timeout) = config.timeout {
+        session.timeouts = smtp::client::Timeouts::all(timeout);
+    }
     let options = AgentOptions {
         session: Arc::new(session),
-        connect_timeout: CONNECT_TIMEOUT,
+        connect_timeout: config.timeout.unwrap_or(CONNECT_TIMEOUT),
+        connections: config.pool.connections_per_agent,
         messages_per_connection: config.messages_per_connection,
         session_idle: SESSION_IDLE,
     };
@@ -90,14 +94,20 @@ fn roles(
         max_message_bytes: config.max_message_bytes,
         max_sessions: config.max_sessions,
     };
+    let (driver, spool_path) = (config.driver, config.spool.clone());
+    let deliver = move |socket: UnixStream| match driver {
+        Driver::Blocking => agent::blocking::run(socket, &options),
+        Driver::Threads => agent::threads::run(socket, &options),
+        Driver::Event => event::run(socket, &options),
+    };
     let queue = queue::Settings {
         hostname,
         routes: queue::Routes::new(config.transport.clone(), config.relayhost.clone()),
         scheduler: config.scheduler.clone(),
         pool: config.pool.clone(),
         paused: config.paused,
+        within: config.within.then(|| queue::DriverWithin::new(deliver.clone())),
     };
-    let (driver, spool_path) = (config.driver, config.spool.clone());
     Roles {
         queue: move |ends: QueueEnds| match FilesSpool::open(&spool_path, durability) {
             Ok(spool) => {
@@ -114,10 +124,7 @@ fn roles(
             }
         },
         reception: move |listeners: Vec<OwnedFd>, queue: UnixStream| server::run(listeners, queue, reception),
-        agent: move |socket: UnixStream| match driver {
-            Driver::Blocking => agent::run(socket, &options),
-            Driver::Event => event::run(socket, &options),
-        },
+        agent: deliver,
     }
 }
 

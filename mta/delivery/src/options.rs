@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct AgentOptions {
     pub session: Arc<smtp::client::Options>,
     pub connect_timeout: Duration,
+    /// Connections at a time, those that wait for another message included: what the agent's descriptors allow.
+    pub connections: usize,
     /// Transactions on one connection; 0 = no limit.
     pub messages_per_connection: u32,
     /// How long an open connection waits for the next message to the same next hop (Postfix: 2 s).

@@ -20,7 +20,8 @@ pub struct InFlight {
 }
 
 pub struct Agent {
-    pub pid: u32,
+    /// `None`: it is threads of this process.
+    pid: Option<u32>,
     stream: Stream,
     deliveries: HashSet<u64>,
 }
@@ -37,15 +38,15 @@ impl Agents {
         Agents { pool, living: HashMap::new(), in_flight: HashMap::new(), next_request: 1 }
     }
 
-    /// The starter has made this agent; `socket` is our end of its socket.
+    /// There is this agent now; `socket` is our end of its socket.
     pub fn started(
         &mut self,
         number: AgentNumber,
-        pid: u32,
-        socket: OwnedFd,
+        pid: Option<u32>,
+        socket: UnixStream,
         poller: &Poller,
     ) -> io::Result<()> {
-        let stream = Stream::new(UnixStream::from(socket), Token::Agent(number.0), poller)?;
+        let stream = Stream::new(socket, Token::Agent(number.0), poller)?;
         self.living.insert(number, Agent { pid, stream, deliveries: HashSet::new() });
         Ok(())
     }
@@ -55,7 +56,7 @@ impl Agents {
     }
 
     pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.living.values().map(|agent| agent.pid)
+        self.living.values().filter_map(|agent| agent.pid)
     }
 
     pub fn in_flight(&self) -> usize {

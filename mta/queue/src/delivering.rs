@@ -56,7 +56,14 @@ impl Manager {
 
     pub(crate) fn start_agent(&mut self) {
         let number = self.agents.pool.start();
-        self.tell_starter(&ToStarter::Start(number));
+        let Some(driver) = &mut self.settings.within else {
+            return self.tell_starter(&ToStarter::Start(number));
+        };
+        let started =
+            driver.start().and_then(|socket| self.agents.started(number, None, socket, &self.poller));
+        if let Err(error) = started {
+            self.lose_agent(number, &format!("could not be started: {error}"));
+        }
     }
 
     /// Gives an entry to the agent that the pool names. The caller has seen that there is one.

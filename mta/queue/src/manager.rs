@@ -8,6 +8,7 @@ use crate::mail::Mail;
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
 use crate::stream::Stream;
+use crate::within::DriverWithin;
 use crate::writer::{Done, Writer};
 use delivery::{EpochMs, RecipientState};
 use scheduler::{EntryId, Scheduler};
@@ -35,6 +36,8 @@ pub struct Settings {
     pub scheduler: scheduler::Limits,
     pub pool: PoolLimits,
     pub paused: bool,
+    /// What delivers inside this process; `None`: agents of the starter.
+    pub within: Option<DriverWithin>,
 }
 
 /// Its sockets.
@@ -148,6 +151,9 @@ impl Manager {
             self.log.flush();
             if self.stopped() {
                 self.agents.drop_all();
+                if let Some(driver) = &mut self.settings.within {
+                    driver.finish();
+                }
                 self.writer.finish();
                 return Ok(());
             }
@@ -227,7 +233,7 @@ impl Manager {
                     let socket = self.starter.descriptors.pop_front();
                     let socket =
                         socket.ok_or_else(|| io::Error::other("an agent came without its socket"))?;
-                    self.agents.started(agent, pid, socket, &self.poller)?;
+                    self.agents.started(agent, Some(pid), socket.into(), &self.poller)?;
                 }
                 FromStarter::NotStarted { agent, errno } => {
                     let error = io::Error::from_raw_os_error(errno);
