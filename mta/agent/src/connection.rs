@@ -1,13 +1,14 @@
 //! One connection to a remote site, and the transactions on it, with blocking I/O.
 
-use crate::requests::readable;
+use crate::requests::{readable, writable};
 use delivery::{
     AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, DeliveryRequest, Received, StageTimes, Step,
     advance,
 };
-use rustix::net::RecvFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use smtp::client::{Outcome, Session};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ const LAST_WORDS_BYTES: usize = 16 * READ_BYTES;
 pub struct Connection {
     stream: TcpStream,
     session: Session,
+    write_timeout: Duration,
     input: Vec<u8>,
     out: Vec<u8>,
     transactions: u32,
@@ -34,12 +36,12 @@ pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<
         match TcpStream::connect_timeout(&address, options.connect_timeout) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
-                stream.set_write_timeout(Some(options.session.timeouts.data_block))?;
                 let session = Session::new(options.session.clone(), Instant::now());
                 return Ok(Connection {
                     stream,
                     session,
+                    // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
+                    write_timeout: options.session.timeouts.data_block,
                     input: Vec::new(),
                     out: Vec::new(),
                     transactions: 0,
@@ -139,10 +141,23 @@ impl Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.out).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"),
-            _ => error,
-        })?;
+        let mut sent = 0;
+        while sent < self.out.len() {
+            // not by SO_SNDTIMEO, which begins anew after each part that went
+            match rustix::net::send(
+                &self.stream,
+                &self.out[sent..],
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
+                Ok(count) => sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if writable(&self.stream, self.write_timeout)? => {}
+                Err(Errno::AGAIN) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         // what was written is not needed while the peer thinks about it
         if self.out.capacity() > READ_BYTES {
             self.out = Vec::new();

@@ -80,10 +80,19 @@ impl Requests<'_> {
 
 /// Waits until there is something to read; false when `patience` is over first.
 pub fn readable(socket: &impl AsFd, patience: Duration) -> io::Result<bool> {
+    ready(socket, PollFlags::IN, patience)
+}
+
+/// Waits until there is room to write; false when `patience` is over first.
+pub fn writable(socket: &impl AsFd, patience: Duration) -> io::Result<bool> {
+    ready(socket, PollFlags::OUT, patience)
+}
+
+fn ready(socket: &impl AsFd, what: PollFlags, patience: Duration) -> io::Result<bool> {
     let wait =
         Timespec { tv_sec: patience.as_secs().min(86_400) as i64, tv_nsec: patience.subsec_nanos().into() };
     loop {
-        match rustix::event::poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&wait)) {
+        match rustix::event::poll(&mut [PollFd::new(socket, what)], Some(&wait)) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::io::Interest;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
@@ -174,7 +175,8 @@ impl Loop {
             Err(error) => {
                 self.busy.set(self.busy.get() - 1);
                 let times = StageTimes { started_ns, ready_ns: 0, done_ns: sys::clock::monotonic_ns() };
-                return DeliveryReport::unconnected(&received.request, &error.to_string(), times);
+                let (request, options) = (&received.request, &self.options);
+                return DeliveryReport::unconnected(request, options, &error, Instant::now(), times);
             }
         };
         let write_timeout = self.options.session.timeouts.data_block;

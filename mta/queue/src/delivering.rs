@@ -229,6 +229,14 @@ impl Manager {
             }
         }
         self.delivered += delivered.len() as u64;
+        if report.outcome.hop == HopStatus::Throttle
+            && let Some(queued) = self.mail.scheduler.entry(entry)
+        {
+            let next_hop = self.mail.scheduler.next_hop(queued.destination);
+            self.log.event(&format!(
+                "queue_id={id} next_hop={next_hop} the host is to blame: it gets less at a time"
+            ));
+        }
         let outcome = if deferred.is_empty() { Outcome::Finished } else { Outcome::Retry };
         match self.mail.scheduler.report(epoch_now(), entry, Report { outcome, hop: report.outcome.hop }) {
             Verdict::Retry { due, attempts } => {
