@@ -25,7 +25,9 @@ fn a_bad_configuration_is_refused_by_line_with_the_right_key() {
         ("relayhots = \"127.0.0.1:25\"", "", &["relayhots", "relayhost"]),
         ("relayhost = \"127.0.0.1\"", "", &["no port", "host:port"]),
         (relay, "[delivery]\nagents = 5", &["agents", "agents_max"]),
-        (relay, "[delivery]\nagents_max = 0", &["agents_max", "1 to"]),
+        (relay, "[delivery]\nagents_max = 0", &["agents_max", "driver = \"event\""]),
+        (relay, "[delivery]\nagents_max = 20000", &["agents_max", "up to 19000"]),
+        (relay, "[delivery]\ntimeout = \"0\"", &["timeout", "1s or more"]),
         (relay, "[delivery]\nmax_idle = 100", &["max_idle", "100s"]),
         (relay, "[delivery]\ndriver = \"evnt\"", &["event"]),
         (
