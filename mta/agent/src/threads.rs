@@ -7,7 +7,7 @@
 
 use crate::deliver::{Open, deliver};
 use crate::requests::{Next, Requests, send};
-use crate::seats::{FreeSeats, Seat};
+use crate::seats::{FreeSeats, Seat, Turn};
 use delivery::{AgentFrame, AgentOptions, NextHop, Received};
 use std::io;
 use std::net::Shutdown;
@@ -98,7 +98,7 @@ fn seat_for(desk: &Arc<Desk>, workers: &mut Vec<Worker>, next_hop: &NextHop) -> 
                 Err(_) => {}
             }
         }
-        if let Some(seat) = free.take_any() {
+        if let Some(seat) = free.take_oldest() {
             return Ok(seat);
         }
         free = desk.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +116,7 @@ fn start(desk: &Arc<Desk>, seat: Seat) -> io::Result<Worker> {
 }
 
 fn work(desk: &Desk, seat: Seat, requests: &Receiver<Box<Received>>) {
-    let mut open: Option<Open> = None;
+    let (mut open, mut turn): (Option<Open>, Turn) = (None, 0);
     loop {
         let next = match &open {
             Some(_) => requests.recv_timeout(desk.options.session_idle),
@@ -128,13 +128,12 @@ fn work(desk: &Desk, seat: Seat, requests: &Receiver<Box<Received>>) {
                 (report, open) = deliver(&mut received, open, &desk.options);
                 drop(received);
                 // free before the report: the next request may come at once
-                desk.free().put(seat, open.as_ref().map(|open| open.next_hop.clone()));
+                turn = desk.free().put(seat, open.as_ref().map(|open| open.next_hop.clone()));
                 desk.freed.notify_one();
                 desk.report(&AgentFrame::Report(report));
             }
             Err(RecvTimeoutError::Timeout) => {
-                let idle = |open: &mut Open| desk.free().disconnect(seat, &open.next_hop);
-                if let Some(open) = open.take_if(idle) {
+                if let Some(open) = open.take_if(|_| desk.free().disconnect(turn)) {
                     open.close();
                 }
             }
