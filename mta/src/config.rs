@@ -17,12 +17,30 @@ pub enum Driver {
     Event,
 }
 
+impl Driver {
+    /// Its name in configuration files and as an agent's argument.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Driver::Blocking => "blocking",
+            Driver::Event => "event",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Driver> {
+        [Driver::Blocking, Driver::Event].into_iter().find(|driver| driver.as_str() == word)
+    }
+}
+
 /// How an agent comes into being.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Spawn {
     /// Forked from the starter, which is ready to deliver.
     Zygote,
+    /// Forked from the starter, then executed, as master(8) of Postfix does.
+    Exec,
+    /// As `Zygote`, but all at start-up, and kept.
+    Preforked,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -71,6 +89,13 @@ struct RawDelivery {
     max_use: Option<u64>,
     #[serde(deserialize_with = "settings::duration::deserialize")]
     max_idle: Duration,
+    spawn_rate: u32,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    watchdog: Duration,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    stop_bound: Duration,
+    #[serde(deserialize_with = "settings::size::deserialize_option")]
+    memory_max: Option<u64>,
     messages_per_connection: u32,
     pipelining: bool,
 }
@@ -84,6 +109,12 @@ impl Default for RawDelivery {
             spawn: Spawn::Zygote,
             max_use: None,
             max_idle: Duration::from_secs(100),
+            // more than a starter can fork: what bounds it is what waits
+            spawn_rate: 10_000,
+            // Postfix: daemon_timeout
+            watchdog: Duration::from_secs(18_000),
+            stop_bound: Duration::from_secs(10),
+            memory_max: None,
             messages_per_connection: 1,
             pipelining: true,
         }
@@ -148,7 +179,14 @@ pub struct Config {
     pub max_message_bytes: u64,
     pub max_sessions: usize,
     pub driver: Driver,
+    pub spawn: Spawn,
     pub pool: supervisor::pool::Limits,
+    /// An agent that has a delivery longer than this hangs.
+    pub watchdog: Duration,
+    /// Deliveries in flight at a stop are waited for so long.
+    pub stop_bound: Duration,
+    /// Private writable memory of one agent.
+    pub memory_max_bytes: Option<u64>,
     pub messages_per_connection: u32,
     pub pipelining: bool,
     pub scheduler: scheduler::Limits,
@@ -218,6 +256,9 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     if raw.delivery.max_idle.is_zero() {
         return wrong("max_idle", "`max_idle` is 0: no agent would live to be used; write 100s");
     }
+    if raw.delivery.watchdog.is_zero() {
+        return wrong("watchdog", "`watchdog` is 0: every agent would be killed at once; write 5h");
+    }
     if raw.max_sessions == 0 {
         return wrong("max_sessions", "`max_sessions` is 0: no mail would come in");
     }
@@ -230,7 +271,6 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     }
     // reuse limits are for agents of one connection: with many, a limit would end the busiest for nothing
     let max_use = raw.delivery.max_use.unwrap_or(if driver == Driver::Blocking { 100 } else { 0 });
-    let Spawn::Zygote = raw.delivery.spawn;
     Ok(Config {
         listen: raw.listen,
         spool: raw.spool,
@@ -245,11 +285,17 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
         max_message_bytes: raw.max_message_size,
         max_sessions: raw.max_sessions,
         driver,
+        spawn: raw.delivery.spawn,
+        watchdog: raw.delivery.watchdog,
+        stop_bound: raw.delivery.stop_bound,
+        memory_max_bytes: raw.delivery.memory_max,
         pool: supervisor::pool::Limits {
             agents_max,
             connections_per_agent,
             max_use,
             max_idle: raw.delivery.max_idle,
+            spawn_rate: raw.delivery.spawn_rate,
+            preforked: raw.delivery.spawn == Spawn::Preforked,
         },
         messages_per_connection: raw.delivery.messages_per_connection,
         pipelining: raw.delivery.pipelining,

@@ -2,6 +2,7 @@
 
 use crate::agents::InFlight;
 use crate::bounce::{self, Failed, Original};
+use crate::endings::End;
 use crate::log::Timing;
 use crate::mail::Batch;
 use crate::manager::{Manager, epoch_now};
@@ -14,10 +15,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use supervisor::link::{AgentNumber, ToStarter};
-use supervisor::pool::{AfterUse, Death};
+use supervisor::pool::{AfterUse, Death, Readiness};
 
 /// A delivery that was with so many agents when they died is deferred: it may be what kills them.
 const AGENTS_LOST_MAX: u8 = 2;
+
+/// Turns of reading that the reports of an agent that has ended may take.
+const LAST_READS: usize = 64;
 
 /// Wait before a bounce that could not be written is tried again.
 const BOUNCE_RETRY: Duration = Duration::from_secs(60);
@@ -28,35 +32,36 @@ impl Manager {
         if self.paused || self.stopping.is_some() {
             return;
         }
-        let now = Instant::now();
         while !self.waiting.is_empty() && self.agents.pool.has_slot() {
             let entry = self.waiting.pop_front().expect("not empty");
             self.hand_out(entry);
         }
-        while self.waiting.len() > self.agents.pool.slots_starting() && self.agents.pool.may_start(now) {
-            self.start_agent();
-        }
         loop {
             let slot = self.waiting.is_empty() && self.agents.pool.has_slot();
             let room = self.waiting.len() < self.agents.pool.slots_starting();
-            if !slot && !room && !self.agents.pool.may_start(now) {
+            if !slot && !room && !self.agents.pool.wants_agent(self.waiting.len() + 1, Instant::now()) {
                 return;
             }
             let Next::Deliver(entry, ..) = self.mail.scheduler.poll(epoch_now()) else { return };
             if slot {
                 self.hand_out(entry);
-                continue;
-            }
-            self.waiting.push_back(entry);
-            if !room {
-                self.start_agent();
+            } else {
+                self.waiting.push_back(entry);
+                self.start_agents();
             }
         }
     }
 
-    pub(crate) fn start_agent(&mut self) {
-        let number = self.agents.pool.start();
-        self.tell_starter(&ToStarter::Start(number));
+    /// Asks for the agents that the pool wants: for deliveries that wait, or because it keeps some ready.
+    pub(crate) fn start_agents(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        while self.agents.pool.wants_agent(self.waiting.len(), now) {
+            let number = self.agents.ask(now);
+            self.tell_starter(&ToStarter::Start(number));
+        }
     }
 
     /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
@@ -67,7 +72,7 @@ impl Manager {
             Ok(loaded) => loaded,
             Err(error) => return self.unreadable(entry, id, &error),
         };
-        let number = self.agents.pool.take().expect("has_slot said so");
+        let number = self.agents.pool.take(Instant::now()).expect("has_slot said so");
         let request_id = self.agents.next_request();
         let batch = self.mail.batch(entry).expect("looked up above");
         let envelope = &self.mail.message(id).expect("a batch has its message").envelope;
@@ -88,7 +93,7 @@ impl Manager {
         let delivery =
             InFlight { entry, agent: number, handed: epoch_now(), handed_ns: sys::clock::monotonic_ns() };
         if let Err(error) = self.agents.send(request_id, delivery, bytes, file, &self.poller) {
-            self.lose_agent(number, &format!("could not be given a delivery: {error}"));
+            self.agent_closed(number, &format!("could not be given a delivery: {error}"));
         }
     }
 
@@ -115,11 +120,11 @@ impl Manager {
     pub(crate) fn read_agent(&mut self, number: AgentNumber) {
         let Some(stream) = self.agents.stream(number) else { return };
         if let Err(error) = stream.flush(&self.poller) {
-            return self.lose_agent(number, &format!("does not read: {error}"));
+            return self.agent_closed(number, &format!("does not read: {error}"));
         }
         let open = match stream.fill() {
             Ok(open) => open,
-            Err(error) => return self.lose_agent(number, &format!("socket: {error}")),
+            Err(error) => return self.agent_closed(number, &format!("socket: {error}")),
         };
         while let Some(stream) = self.agents.stream(number) {
             let frame = match stream.next_frame() {
@@ -128,15 +133,27 @@ impl Manager {
                 Err(error) => Err(error),
             };
             match frame {
-                Ok(AgentFrame::Ready) if self.agents.pool.ready(number, Instant::now()) => {}
+                Ok(AgentFrame::Ready) if self.take_ready(number) => {}
                 Ok(AgentFrame::Report(report)) if self.take_report(number, &report) => {}
-                Ok(_) => return self.lose_agent(number, "answered what it was not asked"),
-                Err(error) => return self.lose_agent(number, &format!("sent nonsense: {error}")),
+                Ok(_) => return self.agent_confused(number, "answered what it was not asked"),
+                Err(error) => return self.agent_confused(number, &format!("sent nonsense: {error}")),
             }
         }
         if !open {
-            self.lose_agent(number, "closed its socket");
+            self.agent_closed(number, "closed its socket");
         }
+    }
+
+    /// False when it was ready before.
+    fn take_ready(&mut self, number: AgentNumber) -> bool {
+        let now = Instant::now();
+        self.agents.is_ready(number);
+        match self.agents.pool.ready(number, now) {
+            Readiness::Welcome => {}
+            Readiness::Retire => self.agents.retire(number, now),
+            Readiness::Confused => return false,
+        }
+        true
     }
 
     /// False when the report does not fit what this agent was given.
@@ -147,11 +164,49 @@ impl Manager {
             self.put_back(&delivery);
             return false;
         }
-        if self.agents.pool.release(number, Instant::now()) == AfterUse::Retire {
-            self.agents.drop_agent(number);
+        let now = Instant::now();
+        if self.agents.pool.release(number, now) == AfterUse::Retire {
+            self.agents.retire(number, now);
         }
         self.finish(&delivery, report);
         true
+    }
+
+    /// Its socket says that it is gone; the starter will say how it ended.
+    fn agent_closed(&mut self, number: AgentNumber, why: &str) {
+        self.agents.endings.closed(number, Instant::now());
+        self.lose_agent(number, why);
+    }
+
+    /// The starter has reaped it. What it had said before counts.
+    pub(crate) fn agent_ended(&mut self, number: AgentNumber, end: End) {
+        for _ in 0..LAST_READS {
+            if self.agents.stream(number).is_none() {
+                break;
+            }
+            self.read_agent(number);
+        }
+        if let Some(text) = self.agents.endings.ended(number, end) {
+            self.log.event(&text);
+        }
+        self.lose_agent(number, "has ended");
+    }
+
+    /// What it says can't be relied on, nor that it will leave when its socket closes.
+    fn agent_confused(&mut self, number: AgentNumber, why: &str) {
+        self.agents.endings.confused(number);
+        self.tell_starter(&ToStarter::Kill(number));
+        self.lose_agent(number, why);
+    }
+
+    /// The watchdog: kills an agent that has not answered in time, unless its answer is on its socket.
+    pub(crate) fn judge_overdue(&mut self, number: AgentNumber, now: Instant) {
+        self.read_agent(number);
+        if self.agents.overdue(now) == Some(number) {
+            self.agents.endings.hung(number);
+            self.tell_starter(&ToStarter::Kill(number));
+            self.lose_agent(number, "did not answer in time: killed");
+        }
     }
 
     /// The agent is gone: what it had goes back, and the pool decides whether the service needs a pause.

@@ -7,6 +7,7 @@ mod agents;
 mod bounce;
 mod control;
 mod delivering;
+mod endings;
 mod intake;
 mod log;
 mod mail;

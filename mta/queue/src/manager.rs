@@ -2,6 +2,7 @@
 
 use crate::agents::Agents;
 use crate::control::{Command, Control};
+use crate::endings::End;
 use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
@@ -20,10 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use supervisor::link::{AgentNumber, FromStarter, ToStarter, Usage};
-use supervisor::pool::{Limits as PoolLimits, Pool};
-
-/// Deliveries in flight when the MTA stops are waited for so long.
-const STOP_BOUND: Duration = Duration::from_secs(10);
+use supervisor::pool::Limits as PoolLimits;
 
 /// An orderly stop looks at least so often whether it is done.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -34,6 +32,12 @@ pub struct Settings {
     pub routes: Routes,
     pub scheduler: scheduler::Limits,
     pub pool: PoolLimits,
+    /// An agent that has a delivery longer than this hangs.
+    pub watchdog: Duration,
+    /// Agents have a limit of memory, and one that is aborted has reached it.
+    pub memory_limit: bool,
+    /// Deliveries in flight at a stop are waited for so long.
+    pub stop_bound: Duration,
     pub paused: bool,
 }
 
@@ -95,7 +99,7 @@ impl Manager {
             intake: Some(Intake::new(Stream::new(channels.reception, Token::Reception, &poller)?)),
             control: Control::new(channels.control, &poller)?,
             mail: Mail::new(Scheduler::new(settings.scheduler.clone()), settings.routes.clone()),
-            agents: Agents::new(Pool::new(settings.pool.clone())),
+            agents: Agents::new(settings.pool.clone(), settings.watchdog, settings.memory_limit),
             log: Log::default(),
             paused: settings.paused,
             stopping: None,
@@ -144,6 +148,7 @@ impl Manager {
         let mut ready = Vec::new();
         loop {
             self.dispatch();
+            self.start_agents();
             self.answer_ramps();
             self.log.flush();
             if self.stopped() {
@@ -156,9 +161,7 @@ impl Manager {
             for token in &ready {
                 self.handle(*token)?;
             }
-            for agent in self.agents.pool.retire_idle(Instant::now()) {
-                self.agents.drop_agent(agent);
-            }
+            self.pass_time();
         }
     }
 
@@ -184,6 +187,21 @@ impl Manager {
         }
     }
 
+    /// What time alone brings about: idle agents retire, agents that do not answer are given up.
+    fn pass_time(&mut self) {
+        let now = Instant::now();
+        while let Some(agent) = self.agents.pool.retire_idle(now) {
+            self.agents.retire(agent, now);
+        }
+        while let Some(agent) = self.agents.overdue(now) {
+            self.judge_overdue(agent, now);
+        }
+        while let Some(agent) = self.agents.endings.overdue(now) {
+            self.log.event(&format!("agent {} did not leave: killed", agent.0));
+            self.tell_starter(&ToStarter::Kill(agent));
+        }
+    }
+
     /// How long nothing can happen by time alone.
     fn patience(&mut self) -> Option<Duration> {
         let now = Instant::now();
@@ -192,8 +210,11 @@ impl Manager {
         if let Some(deadline) = self.agents.pool.idle_deadline() {
             by(deadline.saturating_duration_since(now));
         }
-        if let Some(until) = self.agents.pool.throttled_until().filter(|until| *until > now) {
-            by(until.duration_since(now));
+        if let Some(at) = self.agents.pool.start_at().filter(|at| *at > now) {
+            by(at.duration_since(now));
+        }
+        if let Some(deadline) = self.agents.deadline() {
+            by(deadline.saturating_duration_since(now));
         }
         if let Some(due) = self.mail.scheduler.next_due().filter(|_| !self.paused) {
             by(due.since(epoch_now()).max(Duration::from_millis(1)));
@@ -207,7 +228,8 @@ impl Manager {
     fn stopped(&self) -> bool {
         let Some(began) = self.stopping else { return false };
         let received = self.intake.as_ref().map_or(0, Intake::count);
-        (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0) || began.elapsed() > STOP_BOUND
+        (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0)
+            || began.elapsed() > self.settings.stop_bound
     }
 
     pub(crate) fn tell_starter(&mut self, message: &ToStarter) {
@@ -231,20 +253,18 @@ impl Manager {
                 }
                 FromStarter::NotStarted { agent, errno } => {
                     let error = io::Error::from_raw_os_error(errno);
+                    self.agents.endings.not_started();
                     self.lose_agent(agent, &format!("could not be started: {error}"));
                 }
                 FromStarter::Ended { agent, status, signal } => {
-                    if signal != 0 {
-                        self.log.event(&format!("agent {} was ended by signal {signal}", agent.0));
-                    } else if status != 0 {
-                        self.log.event(&format!("agent {} exited with status {status}", agent.0));
-                    }
+                    self.agent_ended(agent, End { status, signal });
                 }
                 FromStarter::Usage { question, usage } => {
                     if let Some(client) = self.questions.remove(&question) {
                         self.answer_status(client, &usage);
                     }
                 }
+                FromStarter::Reload => self.reload(),
                 FromStarter::Stop => {
                     self.stopping.get_or_insert_with(Instant::now);
                 }
@@ -340,16 +360,12 @@ impl Manager {
                 self.control.answer(client, &json!({"ok": true, "released_ns": released_ns}));
             }
             Command::Ramp => {
-                let due = self.mail.scheduler.counts(epoch_now()).due as usize;
-                let slots = self.settings.pool.connections_per_agent.max(1);
-                let counts = self.agents.pool.counts();
-                for _ in counts.idle + counts.busy + counts.starting..due.div_ceil(slots) {
-                    if !self.agents.pool.may_start(Instant::now()) {
-                        break;
-                    }
-                    self.start_agent();
-                }
+                self.agents.pool.ramp(self.mail.scheduler.counts(epoch_now()).due as usize);
                 self.ramps.push((client, Instant::now()));
+            }
+            Command::Reload => {
+                self.reload();
+                self.control.answer(client, &json!({"ok": true}));
             }
             Command::Status => {
                 let question = self.next_question;
@@ -360,11 +376,22 @@ impl Manager {
         }
     }
 
+    /// Replaces the agents: those with nothing in flight at once, the others when they have finished.
+    fn reload(&mut self) {
+        let (now, counts) = (Instant::now(), self.agents.pool.counts());
+        for agent in self.agents.pool.reload() {
+            self.agents.retire(agent, now);
+        }
+        let (idle, busy) = (counts.idle, counts.busy);
+        self.log
+            .event(&format!("reload: {idle} idle agents leave, {busy} busy ones when they have finished"));
+    }
+
     fn answer_ramps(&mut self) {
-        let counts = self.agents.pool.counts();
-        if counts.starting > 0 {
+        if self.ramps.is_empty() || !self.agents.pool.ramped(Instant::now()) {
             return;
         }
+        let counts = self.agents.pool.counts();
         for (client, began) in std::mem::take(&mut self.ramps) {
             let ramp_s = began.elapsed().as_secs_f64();
             let answer = json!({"ok": true, "agents": counts.idle + counts.busy, "ramp_s": ramp_s});
@@ -377,6 +404,7 @@ impl Manager {
         self.log.flush();
         let queued = self.mail.scheduler.counts(epoch_now());
         let agents = self.agents.pool.counts();
+        let losses = self.agents.endings.losses;
         let seconds = |ns: u64| ns as f64 / 1e9;
         let incoming = self.intake.as_ref().map_or(0, Intake::count) + self.bounces;
         let answer = json!({
@@ -392,9 +420,12 @@ impl Manager {
             "agents": {
                 "idle": agents.idle,
                 "busy": agents.busy,
+                "draining": agents.draining,
                 "starting": agents.starting,
                 "spawned": agents.spawned,
-                "died": agents.died,
+                "died": losses.died,
+                "hung": losses.hung,
+                "out_of_memory": losses.out_of_memory,
             },
             "pids": {
                 "starter": usage.starter_pid,

@@ -6,4 +6,5 @@
 
 pub mod link;
 pub mod pool;
+pub mod recency;
 pub mod starter;
