@@ -118,7 +118,13 @@ const CASES: &[Case] = &[
         "`mta` = \"postfix\" is not there yet",
         "write mailrig",
     ),
-    ("spawn = \"zygote\"", "spawn = \"exec\"", "20:1", "`spawn` = \"exec\" is not there yet", "write zygote"),
+    (
+        "spawn = \"zygote\"",
+        "spawn = \"forked\"",
+        "20:1",
+        "unknown value `forked` for `spawn`",
+        "write zygote or exec or preforked",
+    ),
     (
         "spawn = \"zygote\"",
         "durability = \"half\"",
