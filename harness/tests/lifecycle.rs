@@ -281,6 +281,28 @@ fn sink_of_many(ledger: &Path, count: usize) -> (Process, Vec<String>) {
 }
 
 #[test]
+fn a_next_hop_with_a_limit_of_its_own_never_has_more_agents() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |name| Sink::start(folder.path(), name, &["--delay", "dot=20ms"]);
+    let (few, many) = (start("few"), start("many"));
+    let keys = format!("relayhost = \"{}\"\npaused = true", many.address);
+    let limit =
+        format!("[transport]\n\"few.test\" = \"{0}\"\n[concurrency_limit]\n\"{0}\" = 2\n", few.address);
+    let mta = Mta::start(folder.path(), &keys, &(limit + &tables("zygote", "agents_max = 8")));
+    let mut client = Client::connect(&mta.address);
+    client.hello();
+    for _ in 0..20 {
+        assert!(
+            client.mail("s@client.test", &["r@few.test", "r@many.test"], b"hello\r\n").starts_with("250")
+        );
+    }
+    mta.control("resume");
+    assert_eq!(mta.wait_drained()["delivered"], 40);
+    assert_eq!(few.stop()["in_flight_peak"], 2);
+    assert!(many.stop()["in_flight_peak"].as_u64() > Some(2));
+}
+
+#[test]
 fn ten_thousand_requests_go_through_three_agents() {
     const HOPS: usize = 100;
     let folder = tempfile::tempdir().unwrap();

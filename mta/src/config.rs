@@ -62,6 +62,8 @@ struct RawConfig {
     relayhost: Option<String>,
     #[serde(default)]
     transport: BTreeMap<String, String>,
+    #[serde(default)]
+    concurrency_limit: BTreeMap<String, u32>,
     #[serde(default = "full")]
     durability: Durability,
     user: Option<String>,
@@ -169,6 +171,8 @@ pub struct Config {
     pub relayhost: Option<NextHop>,
     /// Domain to next hop.
     pub transport: Vec<(String, NextHop)>,
+    /// Next hops with a destination concurrency of their own.
+    pub concurrency_limits: Vec<(NextHop, u32)>,
     pub durability: Durability,
     /// Whom the MTA becomes when it is started as root.
     pub user: Option<String>,
@@ -198,6 +202,9 @@ const CONNECTIONS_PER_AGENT_MAX: usize = 9_900;
 
 const AGENTS_MAX: usize = 19_000;
 
+/// A page: what is less can't be meant.
+const MEMORY_LEAST_BYTES: u64 = 4096;
+
 impl Config {
     /// Reads and checks a configuration file. The error says what is wrong in which line, and what would be right.
     pub fn read(path: &Path) -> Result<Config, String> {
@@ -225,6 +232,21 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     let relayhost = raw.relayhost.map(|text| hop("relayhost", text)).transpose()?;
     let transport = raw.transport.into_iter().map(|(domain, text)| Ok((domain, hop("transport", text)?)));
     let transport = transport.collect::<Result<Vec<_>, (&'static str, String)>>()?;
+    let mut concurrency_limits = Vec::new();
+    for (text, limit) in raw.concurrency_limit {
+        let next_hop = hop("concurrency_limit", text)?;
+        if Some(&next_hop) != relayhost.as_ref() && !transport.iter().any(|(_, other)| *other == next_hop) {
+            let why = format!("`{next_hop}` is limited, and neither relayhost nor a transport leads there");
+            return Err(("concurrency_limit", why));
+        }
+        if limit == 0 {
+            return Err((
+                "concurrency_limit",
+                format!("a limit of 0 for `{next_hop}` delivers nothing: at least 1"),
+            ));
+        }
+        concurrency_limits.push((next_hop, limit));
+    }
     let RawDelivery { driver, agents_max, connections_per_agent, .. } = raw.delivery;
     if !(1..=AGENTS_MAX).contains(&agents_max) {
         return Err(("agents_max", format!("`agents_max` is {agents_max}: 1 to {AGENTS_MAX} can be run")));
@@ -256,6 +278,9 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     if raw.delivery.max_idle.is_zero() {
         return wrong("max_idle", "`max_idle` is 0: no agent would live to be used; write 100s");
     }
+    if raw.delivery.memory_max.is_some_and(|bytes| bytes < MEMORY_LEAST_BYTES) {
+        return wrong("memory_max", "`memory_max` is too little for any process: write 16MiB or more");
+    }
     if raw.delivery.watchdog.is_zero() {
         return wrong("watchdog", "`watchdog` is 0: every agent would be killed at once; write 5h");
     }
@@ -277,6 +302,7 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
         control: raw.control,
         relayhost,
         transport,
+        concurrency_limits,
         durability: raw.durability,
         user: raw.user,
         paused: raw.paused,

@@ -100,6 +100,7 @@ fn roles(
         hostname,
         routes: queue::Routes::new(config.transport.clone(), config.relayhost.clone()),
         scheduler: config.scheduler.clone(),
+        concurrency_limits: config.concurrency_limits.clone(),
         pool: config.pool.clone(),
         watchdog: config.watchdog,
         memory_limit: config.memory_max_bytes.is_some(),

@@ -10,7 +10,7 @@ use crate::poller::{Poller, Token};
 use crate::routes::Routes;
 use crate::stream::Stream;
 use crate::writer::{Done, Writer};
-use delivery::{EpochMs, RecipientState};
+use delivery::{EpochMs, NextHop, RecipientState};
 use scheduler::{EntryId, Scheduler};
 use serde_json::json;
 use spool::Spool;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub hostname: Arc<str>,
     pub routes: Routes,
     pub scheduler: scheduler::Limits,
+    /// Next hops with a destination concurrency of their own.
+    pub concurrency_limits: Vec<(NextHop, u32)>,
     pub pool: PoolLimits,
     /// An agent that has a delivery longer than this hangs.
     pub watchdog: Duration,
@@ -93,12 +95,16 @@ impl Manager {
     fn new(settings: Settings, spool: Arc<dyn Spool>, channels: Channels) -> io::Result<Manager> {
         let poller = Poller::new()?;
         let writer = Writer::new(spool.clone())?;
+        let mut scheduler = Scheduler::new(settings.scheduler.clone());
+        for (next_hop, concurrency) in &settings.concurrency_limits {
+            scheduler.limit_destination(next_hop.as_str(), *concurrency);
+        }
         poller.watch(writer.wake(), Token::Writer)?;
         let mut manager = Manager {
             starter: Stream::new(channels.starter, Token::Starter, &poller)?,
             intake: Some(Intake::new(Stream::new(channels.reception, Token::Reception, &poller)?)),
             control: Control::new(channels.control, &poller)?,
-            mail: Mail::new(Scheduler::new(settings.scheduler.clone()), settings.routes.clone()),
+            mail: Mail::new(scheduler, settings.routes.clone()),
             agents: Agents::new(settings.pool.clone(), settings.watchdog, settings.memory_limit),
             log: Log::default(),
             paused: settings.paused,

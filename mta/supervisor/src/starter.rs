@@ -5,11 +5,12 @@
 //! (a fork copies its tables), nothing parsed that comes from outside.
 
 use crate::link::{AgentNumber, FromStarter, ToStarter, Usage};
+use crate::outbox::Outbox;
 use delivery::wire::{self, split_frame};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,8 +71,10 @@ struct Agents {
 }
 
 struct Starter<A> {
+    /// Non-blocking.
     link: UnixStream,
     received: Vec<u8>,
+    outbox: Outbox,
     queue: Child,
     reception: Child,
     agents: Agents,
@@ -104,6 +107,7 @@ where
     // a session of its own, so that the kernel groups its processor time apart from whoever started it
     let _ = rustix::process::setsid();
     let (link, queue_link) = UnixStream::pair()?;
+    link.set_nonblocking(true)?;
     let (queue_intake, reception_intake) = UnixStream::pair()?;
 
     let queue_keeps = [queue_link.as_fd(), queue_intake.as_fd(), descriptors.control.as_fd()];
@@ -121,6 +125,7 @@ where
         let starter = Starter {
             link,
             received: Vec::new(),
+            outbox: Outbox::default(),
             queue,
             reception,
             agents: Agents::default(),
@@ -157,7 +162,7 @@ fn fork_child(keeps: &[BorrowedFd<'_>], own_session: bool) -> io::Result<Option<
 fn end_with(parent: Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // it may have gone in between
-    if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
 }
 
 /// One of our children that is not reaped yet, so the number is still its own.
@@ -171,13 +176,14 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             let link_open = self.queue.ended.is_none();
             let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
             if link_open {
-                watched.push(PollFd::new(&self.link, PollFlags::IN));
+                let output = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+                watched.push(PollFd::new(&self.link, PollFlags::IN | output));
             }
             match rustix::event::poll(&mut watched, self.stopping.is_some().then_some(&STOP_TICK)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let link_ready = link_open && !watched[1].revents().is_empty();
+            let revents = watched.get(1).map_or(PollFlags::empty(), PollFd::revents);
             while let Some(signal) = sys::signal::next_signal(&self.signals)? {
                 match signal {
                     sys::signal::SIGCHLD => {}
@@ -186,7 +192,12 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                 }
             }
             self.reap()?;
-            if link_ready && self.queue.ended.is_none() {
+            if revents.contains(PollFlags::OUT) {
+                let _ = self.outbox.flush(self.link.as_fd());
+            }
+            let readable = revents.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+            // what a queue manager asked for before it died is for nobody
+            if readable && self.queue.ended.is_none() {
                 self.read_link();
             }
             if let Some(status) = self.finished() {
@@ -271,7 +282,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
         let count = match io::Read::read(&mut (&self.link), &mut buffer) {
             Ok(0) => return self.stop("the queue manager closed its socket"),
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => return,
             Err(error) => return self.stop(&format!("reading from the queue manager: {error}")),
         };
         self.received.extend_from_slice(&buffer[..count]);
@@ -330,7 +341,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
         self.agents.by_pid.insert(pid, agent);
         self.agents.by_number.insert(agent, pid);
         let pid = pid.as_raw_nonzero().get().cast_unsigned();
-        self.send(&FromStarter::Started { agent, pid }, Some(queue_end.as_fd()));
+        self.send(&FromStarter::Started { agent, pid }, Some(queue_end.into()));
         Ok(())
     }
 
@@ -350,16 +361,10 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
         }
     }
 
-    /// Sends one frame. A queue manager that is gone is noticed by its exit, so a failure here needs no answer.
-    fn send(&mut self, message: &FromStarter, descriptor: Option<BorrowedFd<'_>>) {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        let (mut sent, mut descriptor) = (0, descriptor);
-        while sent < bytes.len() {
-            match sys::descriptor::send(self.link.as_fd(), &bytes[sent..], descriptor.take()) {
-                Ok(count) => sent += count,
-                Err(_) => return,
-            }
-        }
+    /// Sends one frame, now or when the queue manager reads again. One that is gone is noticed by its exit, so a
+    /// failure here needs no answer.
+    fn send(&mut self, message: &FromStarter, descriptor: Option<OwnedFd>) {
+        self.outbox.push(message, descriptor);
+        let _ = self.outbox.flush(self.link.as_fd());
     }
 }

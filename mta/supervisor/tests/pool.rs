@@ -208,8 +208,8 @@ impl Model {
                 self.now += Duration::from_millis(ms);
                 while let Some(number) = self.pool.retire_idle(self.now) {
                     let known = self.living.remove(&number).expect("a living agent is retired");
-                    let oldest = self.living.values().filter(|other| other.ready && other.busy == 0);
-                    assert!(oldest.fold(true, |yes, other| yes && other.touched > known.touched));
+                    let mut others = self.living.values().filter(|other| other.ready && other.busy == 0);
+                    assert!(others.all(|other| other.touched > known.touched));
                     assert!(known.busy == 0 && self.now - known.idle_since >= self.limits.max_idle);
                     assert!(!self.limits.preforked, "what is kept was retired");
                 }
