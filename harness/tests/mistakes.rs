@@ -31,7 +31,7 @@ fn a_bad_configuration_is_refused_by_line_with_the_right_key() {
         (relay, "[delivery]\nmemory_max = 100", &["memory_max", "16MiB"]),
         (relay, "[delivery]\nspawn = \"fork\"", &["spawn", "preforked"]),
         (relay, "[concurrency_limit]\n\"127.0.0.1:9\" = 5", &["127.0.0.1:9", "leads there"]),
-        (relay, "[concurrency_limit]\n\"127.0.0.1:1\" = 0", &["127.0.0.1:1", "at least 1"]),
+        (relay, "[concurrency_limit]\n\"127.0.0.1:25\" = 0", &["127.0.0.1:25", "at least 1"]),
         (relay, "[delivery]\ndriver = \"evnt\"", &["event"]),
         (
             relay,
