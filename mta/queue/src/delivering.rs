@@ -2,7 +2,6 @@
 
 use crate::agents::InFlight;
 use crate::bounce::{self, Failed, Original};
-use crate::endings::End;
 use crate::log::Timing;
 use crate::mail::Batch;
 use crate::manager::{Manager, epoch_now};
@@ -14,14 +13,11 @@ use smtp::{EnhancedStatus, ForwardPath, Stage};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use supervisor::link::{AgentNumber, ToStarter};
-use supervisor::pool::{AfterUse, Death, Readiness};
+use supervisor::link::AgentNumber;
+use supervisor::pool::AfterUse;
 
 /// A delivery that was with so many agents when they died is deferred: it may be what kills them.
 const AGENTS_LOST_MAX: u8 = 2;
-
-/// Turns of reading that the reports of an agent that has ended may take.
-const LAST_READS: usize = 64;
 
 /// Wait before a bounce that could not be written is tried again.
 const BOUNCE_RETRY: Duration = Duration::from_secs(60);
@@ -49,18 +45,6 @@ impl Manager {
                 self.waiting.push_back(entry);
                 self.start_agents();
             }
-        }
-    }
-
-    /// Asks for the agents that the pool wants: for deliveries that wait, or because it keeps some ready.
-    pub(crate) fn start_agents(&mut self) {
-        if self.stopping.is_some() {
-            return;
-        }
-        let now = Instant::now();
-        while self.agents.pool.wants_agent(self.waiting.len(), now) {
-            let number = self.agents.ask(now);
-            self.tell_starter(&ToStarter::Start(number));
         }
     }
 
@@ -144,18 +128,6 @@ impl Manager {
         }
     }
 
-    /// False when it was ready before.
-    fn take_ready(&mut self, number: AgentNumber) -> bool {
-        let now = Instant::now();
-        self.agents.is_ready(number);
-        match self.agents.pool.ready(number, now) {
-            Readiness::Welcome => {}
-            Readiness::Retire => self.agents.retire(number, now),
-            Readiness::Confused => return false,
-        }
-        true
-    }
-
     /// False when the report does not fit what this agent was given.
     fn take_report(&mut self, number: AgentNumber, report: &DeliveryReport) -> bool {
         let Some(delivery) = self.agents.reported(number, report.id) else { return false };
@@ -172,62 +144,7 @@ impl Manager {
         true
     }
 
-    /// Its socket says that it is gone; the starter will say how it ended.
-    fn agent_closed(&mut self, number: AgentNumber, why: &str) {
-        self.agents.endings.closed(number, Instant::now());
-        self.lose_agent(number, why);
-    }
-
-    /// The starter has reaped it. What it had said before counts.
-    pub(crate) fn agent_ended(&mut self, number: AgentNumber, end: End) {
-        for _ in 0..LAST_READS {
-            if self.agents.stream(number).is_none() {
-                break;
-            }
-            self.read_agent(number);
-        }
-        if let Some(text) = self.agents.endings.ended(number, end) {
-            self.log.event(&text);
-        }
-        self.lose_agent(number, "has ended");
-    }
-
-    /// What it says can't be relied on, nor that it will leave when its socket closes.
-    fn agent_confused(&mut self, number: AgentNumber, why: &str) {
-        self.agents.endings.confused(number);
-        self.tell_starter(&ToStarter::Kill(number));
-        self.lose_agent(number, why);
-    }
-
-    /// The watchdog: kills an agent that has not answered in time, unless its answer is on its socket.
-    pub(crate) fn judge_overdue(&mut self, number: AgentNumber, now: Instant) {
-        self.read_agent(number);
-        if self.agents.overdue(now) == Some(number) {
-            self.agents.endings.hung(number);
-            self.tell_starter(&ToStarter::Kill(number));
-            self.lose_agent(number, "did not answer in time: killed");
-        }
-    }
-
-    /// The agent is gone: what it had goes back, and the pool decides whether the service needs a pause.
-    pub(crate) fn lose_agent(&mut self, number: AgentNumber, why: &str) {
-        let death = self.agents.pool.died(number, Instant::now());
-        let lost = self.agents.drop_agent(number);
-        if death == Death::Expected && lost.is_empty() {
-            return;
-        }
-        let mut text = format!("agent {} {why}; {} deliveries put back", number.0, lost.len());
-        if let Death::FirstUse { throttled_until } = death {
-            let pause_s = throttled_until.saturating_duration_since(Instant::now()).as_secs_f64();
-            text.push_str(&format!("; it had finished none, so no new agent for {pause_s:.0} s"));
-        }
-        self.log.event(&text);
-        for delivery in lost {
-            self.put_back(&delivery);
-        }
-    }
-
-    fn put_back(&mut self, delivery: &InFlight) {
+    pub(crate) fn put_back(&mut self, delivery: &InFlight) {
         let Some(batch) = self.mail.batch_mut(delivery.entry) else { return };
         batch.agents_lost += 1;
         if batch.agents_lost < AGENTS_LOST_MAX {

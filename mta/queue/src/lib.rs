@@ -12,9 +12,11 @@ mod intake;
 mod log;
 mod mail;
 mod manager;
+mod operator;
 mod poller;
 mod routes;
 mod stream;
+mod upkeep;
 mod writer;
 
 pub use manager::{Channels, Settings, run};

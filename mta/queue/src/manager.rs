@@ -1,7 +1,7 @@
-//! The loop of the queue manager, and the answers of its control socket.
+//! The loop of the queue manager.
 
 use crate::agents::Agents;
-use crate::control::{Command, Control};
+use crate::control::Control;
 use crate::endings::End;
 use crate::intake::Intake;
 use crate::log::Log;
@@ -12,7 +12,6 @@ use crate::stream::Stream;
 use crate::writer::{Done, Writer};
 use delivery::{EpochMs, NextHop, RecipientState};
 use scheduler::{EntryId, Scheduler};
-use serde_json::json;
 use spool::Spool;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -20,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use supervisor::link::{AgentNumber, FromStarter, ToStarter, Usage};
+use supervisor::link::{AgentNumber, FromStarter, ToStarter};
 use supervisor::pool::Limits as PoolLimits;
 
 /// An orderly stop looks at least so often whether it is done.
@@ -67,12 +66,12 @@ pub(crate) struct Manager {
     /// Being written.
     pub(crate) bounces: usize,
     starter: Stream,
-    intake: Option<Intake>,
-    control: Control,
-    ramps: Vec<(u64, Instant)>,
+    pub(crate) intake: Option<Intake>,
+    pub(crate) control: Control,
+    pub(crate) ramps: Vec<(u64, Instant)>,
     /// Clients that wait for `status`, by the question that was sent to the starter for them.
-    questions: HashMap<u64, u64>,
-    next_question: u64,
+    pub(crate) questions: HashMap<u64, u64>,
+    pub(crate) next_question: u64,
 }
 
 /// Now on the wall clock.
@@ -190,21 +189,6 @@ impl Manager {
                 self.read_agent(AgentNumber(number));
                 Ok(())
             }
-        }
-    }
-
-    /// What time alone brings about: idle agents retire, agents that do not answer are given up.
-    fn pass_time(&mut self) {
-        let now = Instant::now();
-        while let Some(agent) = self.agents.pool.retire_idle(now) {
-            self.agents.retire(agent, now);
-        }
-        while let Some(agent) = self.agents.overdue(now) {
-            self.judge_overdue(agent, now);
-        }
-        while let Some(agent) = self.agents.endings.overdue(now) {
-            self.log.event(&format!("agent {} did not leave: killed", agent.0));
-            self.tell_starter(&ToStarter::Kill(agent));
         }
     }
 
@@ -352,100 +336,5 @@ impl Manager {
         let due = envelope.received.min(epoch_now());
         let unroutable = self.mail.admit(id, envelope, states, 0, due);
         self.unroutable(id, unroutable);
-    }
-
-    fn obey(&mut self, client: u64, command: Command) {
-        match command {
-            Command::Pause => {
-                self.paused = true;
-                self.control.answer(client, &json!({"ok": true}));
-            }
-            Command::Resume => {
-                self.paused = false;
-                let released_ns = sys::clock::monotonic_ns();
-                self.control.answer(client, &json!({"ok": true, "released_ns": released_ns}));
-            }
-            Command::Ramp => {
-                self.agents.pool.ramp(self.mail.scheduler.counts(epoch_now()).due as usize);
-                self.ramps.push((client, Instant::now()));
-            }
-            Command::Reload => {
-                self.reload();
-                self.control.answer(client, &json!({"ok": true}));
-            }
-            Command::Status => {
-                let question = self.next_question;
-                self.next_question += 1;
-                self.questions.insert(question, client);
-                self.tell_starter(&ToStarter::Usage { question });
-            }
-        }
-    }
-
-    /// Replaces the agents: those with nothing in flight at once, the others when they have finished.
-    fn reload(&mut self) {
-        let (now, counts) = (Instant::now(), self.agents.pool.counts());
-        for agent in self.agents.pool.reload() {
-            self.agents.retire(agent, now);
-        }
-        let (idle, busy) = (counts.idle, counts.busy);
-        self.log
-            .event(&format!("reload: {idle} idle agents leave, {busy} busy ones when they have finished"));
-    }
-
-    fn answer_ramps(&mut self) {
-        if self.ramps.is_empty() || !self.agents.pool.ramped(Instant::now()) {
-            return;
-        }
-        let counts = self.agents.pool.counts();
-        for (client, began) in std::mem::take(&mut self.ramps) {
-            let ramp_s = began.elapsed().as_secs_f64();
-            let answer = json!({"ok": true, "agents": counts.idle + counts.busy, "ramp_s": ramp_s});
-            self.control.answer(client, &answer);
-        }
-    }
-
-    fn answer_status(&mut self, client: u64, usage: &Usage) {
-        // whoever sees an empty queue may read the log next: its lines must not come after the answer
-        self.log.flush();
-        let queued = self.mail.scheduler.counts(epoch_now());
-        let agents = self.agents.pool.counts();
-        let losses = self.agents.endings.losses;
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        let incoming = self.intake.as_ref().map_or(0, Intake::count) + self.bounces;
-        let answer = json!({
-            "ok": true,
-            "incoming": incoming,
-            "active": queued.active,
-            "due": queued.due,
-            "deferred": queued.deferred,
-            "held": 0,
-            "delivered": self.delivered,
-            "bounced": self.bounced,
-            "paused": self.paused,
-            "agents": {
-                "idle": agents.idle,
-                "busy": agents.busy,
-                "draining": agents.draining,
-                "starting": agents.starting,
-                "spawned": agents.spawned,
-                "died": losses.died,
-                "hung": losses.hung,
-                "out_of_memory": losses.out_of_memory,
-            },
-            "pids": {
-                "starter": usage.starter_pid,
-                "queue": std::process::id(),
-                "reception": usage.reception_pid,
-                "agents": self.agents.pids().collect::<Vec<u32>>(),
-            },
-            "cpu_s": {
-                "starter": seconds(usage.starter_ns),
-                "queue": seconds(usage.queue_ns),
-                "reception": seconds(usage.reception_ns),
-                "agents": seconds(usage.agents_ns),
-            },
-        });
-        self.control.answer(client, &answer);
     }
 }
