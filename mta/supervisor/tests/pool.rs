@@ -326,6 +326,32 @@ fn a_successor_works_while_an_agent_of_many_connections_drains() {
 }
 
 #[test]
+fn no_demand_and_no_row_of_reloads_makes_more_processes_than_there_may_be() {
+    let (mut pool, now) = (Pool::new(Limits { agents_max: 1000, ..LIMITS }), Instant::now());
+    let asked: Vec<_> = std::iter::from_fn(|| pool.wants_agent(1000, now).then(|| pool.start(now))).collect();
+    assert_eq!(asked.len(), STARTING_MAX);
+    assert_eq!(pool.ready(asked[7], now), Readiness::Welcome);
+    assert!(pool.wants_agent(1000, now));
+
+    let limits = Limits { agents_max: 2, connections_per_agent: 9, preforked: true, ..LIMITS };
+    let mut pool = Pool::new(limits);
+    for _ in 0..9 {
+        while pool.wants_agent(0, now) {
+            ready(&mut pool, now);
+        }
+        if pool.take(now).is_some() {
+            // one drains, those that are idle leave
+            pool.reload();
+        }
+    }
+    assert_eq!(
+        (pool.counts().draining, pool.counts().idle),
+        (4, 0),
+        "as many again as there may be, no more"
+    );
+}
+
+#[test]
 fn damps_a_crash_loop_and_forgives_after_a_success() {
     let (mut pool, mut now) = (Pool::new(Limits { agents_max: 2, ..LIMITS }), Instant::now());
     for pause_s in [1, 2, 4, 8, 16, 32, 60, 60] {
