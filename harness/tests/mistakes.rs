@@ -29,6 +29,11 @@ fn a_bad_configuration_is_refused_by_line_with_the_right_key() {
         (relay, "[delivery]\nagents_max = 20000", &["agents_max", "up to 19000"]),
         (relay, "[delivery]\ntimeout = \"0\"", &["timeout", "1s or more"]),
         (relay, "[delivery]\nmax_idle = 100", &["max_idle", "100s"]),
+        (relay, "[delivery]\nwatchdog = \"0\"", &["watchdog", "5h"]),
+        (relay, "[delivery]\nmemory_max = 100", &["memory_max", "16MiB"]),
+        (relay, "[delivery]\nspawn = \"fork\"", &["spawn", "preforked"]),
+        (relay, "[concurrency_limit]\n\"127.0.0.1:9\" = 5", &["127.0.0.1:9", "leads there"]),
+        (relay, "[concurrency_limit]\n\"127.0.0.1:25\" = 0", &["127.0.0.1:25", "at least 1"]),
         (relay, "[delivery]\ndriver = \"evnt\"", &["event"]),
         (
             relay,

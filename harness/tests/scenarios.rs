@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use support::{Client, DRIVERS, Mta, PATIENCE, Sink, dial};
 
 /// Ways to start an agent.
-const SPAWNS: [&str; 1] = ["zygote"];
+const SPAWNS: [&str; 3] = ["zygote", "exec", "preforked"];
 
 /// Long enough for a busy machine to answer at once in, short enough to wait for.
 const TIMEOUT: &str = "2s";

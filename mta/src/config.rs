@@ -19,12 +19,31 @@ pub enum Driver {
     Event,
 }
 
+impl Driver {
+    /// Its name in configuration files and as an agent's argument.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Driver::Blocking => "blocking",
+            Driver::Threads => "threads",
+            Driver::Event => "event",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Driver> {
+        [Driver::Blocking, Driver::Threads, Driver::Event].into_iter().find(|driver| driver.as_str() == word)
+    }
+}
+
 /// How an agent comes into being.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Spawn {
     /// Forked from the starter, which is ready to deliver.
     Zygote,
+    /// Forked from the starter, then executed, as master(8) of Postfix does.
+    Exec,
+    /// As `Zygote`, but all at start-up, and kept.
+    Preforked,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -46,6 +65,8 @@ struct RawConfig {
     relayhost: Option<String>,
     #[serde(default)]
     transport: BTreeMap<String, String>,
+    #[serde(default)]
+    concurrency_limit: BTreeMap<String, u32>,
     #[serde(default = "full")]
     durability: Durability,
     user: Option<String>,
@@ -73,6 +94,13 @@ struct RawDelivery {
     max_use: Option<u64>,
     #[serde(deserialize_with = "settings::duration::deserialize")]
     max_idle: Duration,
+    spawn_rate: u32,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    watchdog: Duration,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    stop_bound: Duration,
+    #[serde(deserialize_with = "settings::size::deserialize_option")]
+    memory_max: Option<u64>,
     messages_per_connection: u32,
     pipelining: bool,
     #[serde(deserialize_with = "settings::duration::deserialize_option")]
@@ -88,6 +116,12 @@ impl Default for RawDelivery {
             spawn: Spawn::Zygote,
             max_use: None,
             max_idle: Duration::from_secs(100),
+            // more than a starter can fork: what bounds it is what waits
+            spawn_rate: 10_000,
+            // Postfix: daemon_timeout
+            watchdog: Duration::from_secs(18_000),
+            stop_bound: Duration::from_secs(10),
+            memory_max: None,
             messages_per_connection: 1,
             pipelining: true,
             timeout: None,
@@ -143,6 +177,8 @@ pub struct Config {
     pub relayhost: Option<NextHop>,
     /// Domain to next hop.
     pub transport: Vec<(String, NextHop)>,
+    /// Next hops with a destination concurrency of their own.
+    pub concurrency_limits: Vec<(NextHop, u32)>,
     pub durability: Durability,
     /// Whom the MTA becomes when it is started as root.
     pub user: Option<String>,
@@ -155,7 +191,14 @@ pub struct Config {
     pub driver: Driver,
     /// Delivery runs inside the queue manager's process, as the one agent that `pool` then has.
     pub within: bool,
+    pub spawn: Spawn,
     pub pool: supervisor::pool::Limits,
+    /// An agent that has a delivery longer than this hangs.
+    pub watchdog: Duration,
+    /// Deliveries in flight at a stop are waited for so long.
+    pub stop_bound: Duration,
+    /// Private writable memory of one agent.
+    pub memory_max_bytes: Option<u64>,
     pub messages_per_connection: u32,
     pub pipelining: bool,
     /// How long a remote site may take for a connection, and for each reply; `None`: as RFC 5321 says, minutes.
@@ -168,6 +211,9 @@ pub struct Config {
 const CONNECTIONS_PER_AGENT_MAX: usize = 9_900;
 
 const AGENTS_MAX: usize = 19_000;
+
+/// A page: what is less can't be meant.
+const MEMORY_LEAST_BYTES: u64 = 4096;
 
 impl Config {
     /// Reads and checks a configuration file. The error says what is wrong in which line, and what would be right.
@@ -196,11 +242,30 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     let relayhost = raw.relayhost.map(|text| hop("relayhost", text)).transpose()?;
     let transport = raw.transport.into_iter().map(|(domain, text)| Ok((domain, hop("transport", text)?)));
     let transport = transport.collect::<Result<Vec<_>, (&'static str, String)>>()?;
+    let mut concurrency_limits = Vec::new();
+    for (text, limit) in raw.concurrency_limit {
+        let next_hop = hop("concurrency_limit", text)?;
+        if Some(&next_hop) != relayhost.as_ref() && !transport.iter().any(|(_, other)| *other == next_hop) {
+            let why = format!("`{next_hop}` is limited, and neither relayhost nor a transport leads there");
+            return Err(("concurrency_limit", why));
+        }
+        if limit == 0 {
+            return Err((
+                "concurrency_limit",
+                format!("a limit of 0 for `{next_hop}` delivers nothing: at least 1"),
+            ));
+        }
+        concurrency_limits.push((next_hop, limit));
+    }
     let RawDelivery { driver, agents_max, connections_per_agent, .. } = raw.delivery;
     let within = agents_max == 0;
     if within && driver != Driver::Event {
         let why = "`agents_max` is 0: inside the queue manager only the event driver runs; write driver = \"event\", or 1 or more agents";
         return wrong("agents_max", why);
+    }
+    if within && raw.delivery.memory_max.is_some() {
+        let why = "`memory_max` is for agents, and with agents_max = 0 there are none; leave it out";
+        return wrong("memory_max", why);
     }
     if agents_max > AGENTS_MAX {
         return Err(("agents_max", format!("`agents_max` is {agents_max}: up to {AGENTS_MAX} can be run")));
@@ -243,6 +308,12 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     if raw.delivery.max_idle.is_zero() {
         return wrong("max_idle", "`max_idle` is 0: no agent would live to be used; write 100s");
     }
+    if raw.delivery.memory_max.is_some_and(|bytes| bytes < MEMORY_LEAST_BYTES) {
+        return wrong("memory_max", "`memory_max` is too little for any process: write 16MiB or more");
+    }
+    if raw.delivery.watchdog.is_zero() {
+        return wrong("watchdog", "`watchdog` is 0: every agent would be killed at once; write 5h");
+    }
     if raw.max_sessions == 0 {
         return wrong("max_sessions", "`max_sessions` is 0: no mail would come in");
     }
@@ -255,13 +326,13 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     }
     // reuse limits are for agents of one connection: with many, a limit would end the busiest for nothing
     let max_use = raw.delivery.max_use.unwrap_or(if driver == Driver::Blocking { 100 } else { 0 });
-    let Spawn::Zygote = raw.delivery.spawn;
     Ok(Config {
         listen: raw.listen,
         spool: raw.spool,
         control: raw.control,
         relayhost,
         transport,
+        concurrency_limits,
         durability: raw.durability,
         user: raw.user,
         paused: raw.paused,
@@ -271,11 +342,17 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
         max_sessions: raw.max_sessions,
         driver,
         within,
+        spawn: raw.delivery.spawn,
+        watchdog: raw.delivery.watchdog,
+        stop_bound: raw.delivery.stop_bound,
+        memory_max_bytes: raw.delivery.memory_max,
         pool: supervisor::pool::Limits {
             agents_max: agents_max.max(1),
             connections_per_agent,
             max_use,
             max_idle: raw.delivery.max_idle,
+            spawn_rate: raw.delivery.spawn_rate,
+            preforked: raw.delivery.spawn == Spawn::Preforked,
         },
         messages_per_connection: raw.delivery.messages_per_connection,
         pipelining: raw.delivery.pipelining,

@@ -25,6 +25,7 @@ fn options(connections: usize, messages_per_connection: u32) -> AgentOptions {
         connections,
         messages_per_connection,
         session_idle: PATIENCE,
+        memory_max_bytes: None,
     }
 }
 

@@ -173,6 +173,10 @@ words! {
     Spawn {
         /// Forked from the starter, nothing executed.
         Zygote = "zygote",
+        /// Forked and executed, as master(8) of Postfix does.
+        Exec = "exec",
+        /// Forked at start-up, as many as may be, and kept.
+        Preforked = "preforked",
     }
 }
 

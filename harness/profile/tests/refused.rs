@@ -125,7 +125,13 @@ const CASES: &[Case] = &[
         "`driver` says nothing about the wire: there is no MTA on it",
         "take it out",
     ),
-    ("spawn = \"zygote\"", "spawn = \"exec\"", "20:1", "`spawn` = \"exec\" is not there yet", "write zygote"),
+    (
+        "spawn = \"zygote\"",
+        "spawn = \"forked\"",
+        "20:1",
+        "unknown value `forked` for `spawn`",
+        "write zygote or exec or preforked",
+    ),
     (
         "spawn = \"zygote\"",
         "durability = \"half\"",

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Instant;
 
 /// Both sides of the agent protocol say this number; a difference ends the conversation.
-const PROTOCOL_VERSION: u16 = 1;
+pub(crate) const PROTOCOL_VERSION: u16 = 1;
 
 /// Longest text of one recipient's status that is believed, in bytes.
 const MAX_STATUS_TEXT_BYTES: usize = 1024;

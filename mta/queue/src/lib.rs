@@ -7,13 +7,16 @@ mod agents;
 mod bounce;
 mod control;
 mod delivering;
+mod endings;
 mod intake;
 mod log;
 mod mail;
 mod manager;
+mod operator;
 mod poller;
 mod routes;
 mod stream;
+mod upkeep;
 mod within;
 mod writer;
 
