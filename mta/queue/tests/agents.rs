@@ -174,3 +174,34 @@ fn what_no_agent_survives_is_deferred_and_the_service_is_throttled() {
     assert_eq!((&status["agents"]["died"], &status["delivered"]), (&2.into(), &0.into()));
     rig.stop();
 }
+
+#[test]
+fn a_driver_inside_that_goes_or_is_confused_or_silent_is_replaced_like_an_agent() {
+    let rig = Rig::start_within(10, WATCHDOG);
+    let begin = || {
+        let mut driver = rig.agent();
+        driver.say(&AgentFrame::Ready);
+        // each finishes one, so that none of their ends throttles the service
+        let id = driver.request().expect("there is mail").id;
+        driver.say(&delivered(id));
+        driver.request().expect("there is more");
+        driver
+    };
+    drop(begin());
+    let mut confused = begin();
+    confused.say(&AgentFrame::Ready);
+    assert!(confused.request().is_none());
+    let mut silent = begin();
+    assert!(silent.request().is_none(), "its socket is closed");
+    let mut last = rig.agent();
+    last.say(&AgentFrame::Ready);
+    last.request().expect("there is more");
+    let status = rig.eventually("a fourth", |status| status["agents"]["spawned"] == 4);
+    let agents = &status["agents"];
+    assert_eq!((&agents["died"], &agents["hung"], &agents["busy"]), (&2.into(), &1.into(), &1.into()));
+    assert_eq!((&status["delivered"], &status["active"]), (&3.into(), &1.into()), "the others' went back");
+    assert_eq!(status["pids"]["agents"], serde_json::json!([]), "it is no process of its own");
+    assert!(rig.killed.lock().unwrap().is_empty(), "the starter knows nothing of it");
+    drop(last);
+    rig.stop();
+}

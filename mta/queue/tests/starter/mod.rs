@@ -3,7 +3,7 @@
 
 use delivery::wire::split_frame;
 use delivery::{AgentFrame, DeliveryReport, DeliveryRequest, Envelope, EpochMs, NextHop, StageTimes};
-use queue::{Channels, Routes, Settings};
+use queue::{Channels, DriverWithin, Routes, Settings};
 use serde_json::Value;
 use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, ReversePath, Stage};
@@ -77,6 +77,15 @@ fn play(link: &UnixStream, made: &Sender<Agent>, killed: &Mutex<Vec<AgentNumber>
 impl Rig {
     /// With so many messages of one recipient queued, and agents of one connection.
     pub fn start(messages: usize, agents_max: usize, watchdog: Duration) -> Rig {
+        Rig::start_in(messages, agents_max, watchdog, false)
+    }
+
+    /// As `start`, with one agent that is a driver inside the queue manager's process.
+    pub fn start_within(messages: usize, watchdog: Duration) -> Rig {
+        Rig::start_in(messages, 1, watchdog, true)
+    }
+
+    fn start_in(messages: usize, agents_max: usize, watchdog: Duration, within: bool) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         fill(folder.path(), messages);
         let (link, starter) = UnixStream::pair().unwrap();
@@ -85,10 +94,17 @@ impl Rig {
         let (made, agents) = channel();
         let (link, killed) = (Arc::new(link), Arc::new(Mutex::new(Vec::new())));
         let (played, noted) = (link.clone(), killed.clone());
+        // the driver's thread hands its socket to the test
+        let handed = Mutex::new(made.clone());
+        let driver = DriverWithin::new(move |socket: UnixStream| {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let agent = Agent { number: AgentNumber(0), socket, received: Vec::new() };
+            i32::from(handed.lock().unwrap().send(agent).is_err())
+        });
         std::thread::spawn(move || play(&played, &made, &noted));
         let spool = Arc::new(FilesSpool::open(folder.path(), Durability::None).unwrap());
         let settings = Settings {
-            within: None,
+            within: within.then_some(driver),
             hostname: "mx.test".into(),
             routes: Routes::new([], Some(NextHop::parse("127.0.0.1:25").unwrap())),
             scheduler: scheduler::Limits { initial_destination_concurrency: 20, ..Default::default() },
