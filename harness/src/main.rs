@@ -30,9 +30,9 @@ enum Command {
     /// Put two runs, or one run's subjects, side by side
     Compare(compare::Args),
     /// Load an SMTP server
-    Send(send::Args),
+    Send(Box<send::Args>),
     /// Be the remote site: accept, delay or refuse mail and keep a ledger of it
-    Sink(sink::Args),
+    Sink(Box<sink::Args>),
     /// The mail transfer agent
     Mta(mta::Args),
     /// Clean up after a harness that died
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(args),
         Command::Compare(args) => compare::main(args),
-        Command::Send(args) => send::main(args),
-        Command::Sink(args) => sink::main(args),
+        Command::Send(args) => send::main(*args),
+        Command::Sink(args) => sink::main(*args),
         Command::Mta(args) => mta::main(args),
         Command::Guard(args) => guard::main(args),
     }

@@ -2,162 +2,208 @@
 //!
 //! Only the command line: the load itself is the crate `load`.
 
-use clap::ValueEnum;
-use load::message::random_run_name;
-use load::progress::Display;
+mod capacity;
+mod content;
+mod output;
+mod pace;
+mod session;
+mod shard;
+mod workload;
+
 use load::report::Report;
+use load::report::condition::Condition;
+use load::schedule::Model;
+use load::session::endpoint::Endpoint;
+use load::shards::Assignment;
+use load::statistics::summary::Summary;
+use load::watch::Watch;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::env;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The server, as 127.0.0.1:2525, [::1]:2525 or localhost:2525; loopback addresses only
-    #[arg(value_name = "ADDR:PORT", value_parser = parse_target)]
-    target: SocketAddr,
-    /// Connections kept busy at a time
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    connections: u32,
-    /// Messages in all
-    #[arg(long, value_name = "M", default_value_t = 1)]
-    messages: u64,
-    /// Size of each message as it is sent, such as 4KiB
-    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = settings::size::parse)]
-    size: u64,
-    /// Say QUIT and connect again after this many messages (0: never)
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    messages_per_connection: u64,
-    /// Send commands in groups where the server offers it
-    #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::On)]
-    pipelining: Switch,
-    /// Sender of each message ("" for the null reverse-path)
-    #[arg(long, value_name = "ADDRESS", default_value = "sender@mailrig.test")]
-    from: String,
-    /// Recipient of each message; may be given several times
-    #[arg(long, value_name = "ADDRESS", default_value = "recipient@mailrig.test")]
-    to: Vec<String>,
-    /// Name that each message's id begins with [default: random]
-    #[arg(long, value_name = "NAME")]
-    run: Option<String>,
-    /// Write the results as JSON to this file (-: standard output, instead of the table)
-    #[arg(long, value_name = "FILE|-")]
-    json: Option<PathBuf>,
-    /// No progress and no table
+    /// The server, as 127.0.0.1:2525, [::1]:2525, localhost:2525 or unix:/run/lmtp
+    #[arg(value_name = "ADDR:PORT|unix:PATH")]
+    target: Endpoint,
+    /// Take options from this file (profiles/load has some); those given here win
+    #[arg(long, value_name = "FILE.toml")]
+    workload: Option<PathBuf>,
+    /// Connections kept busy at a time [default: 1]; in the open loop the most that are opened [default: 100]
+    #[arg(long, value_name = "N")]
+    connections: Option<u32>,
+    /// All chance follows from it: the same seed, the same load
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Call a run of the open loop invalid if the generator itself is later than this in one case of a hundred
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = settings::duration::parse)]
+    max_lag: Duration,
+    /// Fail (exit status 1) if this is true; may be given several times.
+    ///
+    /// A figure, < or >, and a value: p50, p99.9, mean, max or count of a stage, message, service, start_lag or
+    /// generator_lag, of replies that were ok, deferred, refused or failed, such as "p99(message) > 200ms" or
+    /// "max(rcpt/refused) > 1s"; "rate < 480/s"; "errors > 0.1%" and "missed > 0", of messages not accepted and never
+    /// started. Without it, any message that is not accepted fails the run.
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<Condition>,
+    /// Load another host than this one: give its address once more
+    #[arg(long, value_name = "HOST")]
+    i_own_this_host: Option<IpAddr>,
+    /// Refuse higher rates as mistakes
+    #[arg(long, value_name = "N/s", default_value = "20000/s", value_parser = load::schedule::stages::parse_rate)]
+    max_rate: f64,
+    /// Only print one whole dialogue, annotated
     #[arg(long)]
-    quiet: bool,
-    /// How long to wait for a connection and for each reply, such as 10s [default: as RFC 5321 says, minutes]
-    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
-    timeout: Option<Duration>,
+    dry_run: bool,
+    /// Send from so many processes, which share schedule and connections
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shards: u32,
+    /// Be one of them
+    #[arg(long, hide = true, value_name = "JSON", value_parser = shard::parse)]
+    shard: Option<Arc<Assignment>>,
     /// End with the process that started this one
     #[arg(long, hide = true)]
     with_parent: bool,
+    #[command(flatten)]
+    pace: pace::Args,
+    #[command(flatten)]
+    session: session::Args,
+    #[command(flatten)]
+    content: content::Args,
+    #[command(flatten)]
+    output: output::Args,
+    #[command(flatten)]
+    capacity: capacity::Args,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    On,
-    Off,
-}
-
-/// Sends the load. Exit status: 0 all accepted; 1 some were not, or the results could not be written; 2 bad usage.
+/// Sends the load. Exit status: 0 all as wanted; 1 not (a condition, else a message that was not accepted), the run was
+/// stopped, the generator itself lagged, or the results could not be written; 2 bad usage.
 pub fn main(args: Args) -> ExitCode {
-    if args.with_parent
-        && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
-    {
-        return complain(2, &format!("asking to end with the parent process: {error}"), None);
+    match send(args) {
+        Ok(status) => status,
+        Err(failure) => failure.complain(),
     }
-    let display = match (args.quiet, io::stderr().is_terminal()) {
-        (true, _) => Display::Nothing,
-        (false, true) => Display::Bar,
-        (false, false) => Display::Lines,
+}
+
+fn send(args: Args) -> Result<ExitCode, Failure> {
+    let args = match &args.workload {
+        Some(path) => workload::complete(path, env::args_os().skip(1)).map_err(Failure::usage)?,
+        None => args,
+    };
+    if args.with_parent || args.shard.is_some() {
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|error| Failure::usage(format!("asking to end with the parent process: {error}")))?;
+    }
+    let session = args.session.options().map_err(Failure::usage)?;
+    let plan = args.pace.plan(args.seed);
+    let connections = match plan.model {
+        Model::Closed { .. } if !args.capacity.is_asked() => 1,
+        Model::Closed { .. } | Model::Open { .. } => CONNECTIONS_OPEN,
     };
     let options = load::Options {
         target: args.target,
-        connections: args.connections,
-        messages: args.messages,
-        messages_per_connection: args.messages_per_connection,
-        size_bytes: args.size,
-        from: args.from,
-        to: args.to,
-        run: args.run.unwrap_or_else(random_run_name),
-        pipelining: args.pipelining == Switch::On,
-        timeout: args.timeout,
-        progress: display,
+        own_host: args.i_own_this_host.map(|ip| ip.to_canonical()),
+        rate_max: args.max_rate,
+        connections: args.connections.unwrap_or(connections),
+        session,
+        message: args.content.options(),
+        start_ns: None,
+        seed: args.seed,
+        lag_max: args.max_lag,
+        plan,
     };
-    let on_stdout = args.json.as_deref() == Some(Path::new("-"));
-    // Opened first: it would be a pity to learn after an hour that the results have nowhere to go.
-    let json = match args.json.as_deref().map(open) {
-        None => None,
-        Some(Ok(file)) => Some(file),
-        Some(Err(problem)) => return complain(2, &problem, None),
-    };
-    let report = match load::run(options) {
-        Ok(report) => report,
-        Err(error) => return complain(2, &error.to_string(), error.hint()),
-    };
-    if !args.quiet && !on_stdout {
-        // A reader that went away takes nothing from the results; the exit status still tells.
-        let _ = io::stdout().write_all(report.table().as_bytes());
+    if let Some(assignment) = &args.shard {
+        shard::run(options, assignment).map_err(Failure::usage)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    match json.map(|file| write_json(&report, file)) {
-        Some(Err(error)) => complain(1, &format!("writing the results as JSON: {error}"), None),
-        None | Some(Ok(())) => conclude(&report),
+    if args.dry_run {
+        print(&load::rehearse(&options)?);
+        return Ok(ExitCode::SUCCESS);
     }
+    if let Some(climb) = args.capacity.climb(&args.pace, &options) {
+        return capacity::run(&climb, options, args.shards, &args.output);
+    }
+    let mut files = args.output.open().map_err(Failure::usage)?;
+    let mut watch = files.watch(args.output.progress(&options.plan));
+    let summary = measure(&options, args.shards, &mut watch)?;
+    let watched = watch.finish();
+    let mut report = Report::new(&summary, options.lag_max);
+    report.judge(&summary, &args.fail_if);
+    files.finish(&summary, &report).and(watched).map_err(Failure::results)?;
+    conclude(&report)
 }
 
-fn conclude(report: &Report) -> ExitCode {
-    if let Some(reason) = &report.stopped {
-        let under_way = report.messages - report.not_started;
-        return complain(
-            1,
-            &format!("{reason}; {under_way} of {} messages were started", report.messages),
-            None,
-        );
+fn measure(options: &load::Options, shards: u32, watch: &mut Watch) -> Result<Summary, load::Error> {
+    if shards == 1 {
+        return load::measure(options, watch);
     }
-    match report.all_accepted() {
+    load::check(options)?;
+    let (plan, run) = (&options.plan, &options.message.run);
+    load::shards::measure(plan, options.connections, run, shards, shard::command, watch)
+}
+
+fn print(text: &str) {
+    // A reader that went away is no failure; the exit status still tells.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn conclude(report: &Report) -> Result<ExitCode, Failure> {
+    if let Some(reason) = &report.stopped {
+        let (started, messages) = (report.started, report.messages);
+        return Err(Failure::results(format!("{reason}; {started} of {messages} messages were started")));
+    }
+    Ok(match report.is_success() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
+    })
+}
+
+/// Why there is nothing more to do.
+struct Failure {
+    status: u8,
+    message: String,
+    hint: Option<&'static str>,
+}
+
+impl Failure {
+    /// Before anything was sent.
+    fn usage(message: String) -> Failure {
+        Failure { status: 2, message, hint: None }
+    }
+
+    /// After something was sent.
+    fn results(message: String) -> Failure {
+        Failure { status: 1, message, hint: None }
+    }
+
+    fn complain(&self) -> ExitCode {
+        // Standard error may be closed; the exit status still tells.
+        let _ = writeln!(io::stderr(), "mailrig: {}", self.message);
+        if let Some(hint) = self.hint {
+            let _ = writeln!(io::stderr(), "hint: {hint}");
+        }
+        ExitCode::from(self.status)
     }
 }
 
-fn open(path: &Path) -> Result<Box<dyn Write>, String> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
+impl From<load::Error> for Failure {
+    fn from(error: load::Error) -> Failure {
+        let status = if matches!(error, load::Error::Shard { .. }) { 1 } else { 2 };
+        Failure { status, message: error.to_string(), hint: error.hint() }
     }
-    let file = File::create(path).map_err(|error| format!("creating {}: {error}", path.display()))?;
-    Ok(Box::new(file))
 }
 
-fn write_json(report: &Report, mut file: Box<dyn Write>) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(report)?;
-    text.push(b'\n');
-    file.write_all(&text)
-}
-
-fn complain(status: u8, message: &str, hint: Option<&str>) -> ExitCode {
-    // Standard error may be closed; the exit status still tells.
-    let _ = writeln!(io::stderr(), "mailrig: {message}");
-    if let Some(hint) = hint {
-        let _ = writeln!(io::stderr(), "hint: {hint}");
-    }
-    ExitCode::from(status)
-}
-
-fn parse_target(text: &str) -> Result<SocketAddr, String> {
-    let numeric = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    numeric.parse().map_err(|_| "not an address and a port, such as 127.0.0.1:2525".to_owned())
-}
-
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+fn parse_time(text: &str) -> Result<Duration, String> {
     match settings::duration::parse(text)? {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
-        timeout => Ok(timeout),
+        time => Ok(time),
     }
 }
+
+/// Enough that a server which answers in a tenth of a second takes a thousand messages a second.
+const CONNECTIONS_OPEN: u32 = 100;

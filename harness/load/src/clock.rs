@@ -37,6 +37,14 @@ impl Clock {
         }
     }
 
+    /// The instant at which CLOCK_MONOTONIC is `ns`.
+    pub fn instant(&self, ns: u64) -> Instant {
+        match ns.checked_sub(self.monotonic_ns) {
+            Some(after) => self.instant + Duration::from_nanos(after),
+            None => self.instant - Duration::from_nanos(self.monotonic_ns - ns),
+        }
+    }
+
     /// CPU time that this process has used since the start, in seconds, user and system together.
     pub fn cpu_s(&self) -> f64 {
         (read(ClockId::ProcessCPUTime) - self.cpu).as_secs_f64()
@@ -50,6 +58,11 @@ impl Clock {
         }
         &self.date
     }
+}
+
+/// CLOCK_MONOTONIC now, in nanoseconds.
+pub fn monotonic_now_ns() -> u64 {
+    nanoseconds(read(ClockId::Monotonic))
 }
 
 fn read(clock: ClockId) -> Duration {
@@ -82,5 +95,8 @@ mod tests {
         let slack = 1_000_000;
         assert!(before < translated + slack && translated < after + slack, "{before} {translated} {after}");
         assert!(clock.monotonic_ns(clock.instant - Duration::from_nanos(5)) + 5 == clock.monotonic_ns);
+        for ns in [clock.monotonic_ns - 7, clock.monotonic_ns + 7] {
+            assert_eq!(clock.monotonic_ns(clock.instant(ns)), ns);
+        }
     }
 }

@@ -5,28 +5,40 @@
 //!
 //! | module | for |
 //! |---|---|
-//! | [`message`] | what is sent |
+//! | [`message`] | what is sent, and to whom |
 //! | [`schedule`] | which message is next, and from when its latency counts |
-//! | [`driver`] | a whole run, from options to report |
-//! | `slot`, `connection`, `deadline`, `source` | one connection after another, its bytes, its timer, its address |
-//! | `backoff` | patience with a server that turns us away |
+//! | [`options`], [`driver`] | a whole run, from options to report |
+//! | `rehearsal` | what a run would say |
+//! | [`capacity`] | the search for the highest rate that holds |
+//! | [`shards`] | one load from several processes |
+//! | `dispatch` | gives each message of the open loop to a connection when it is due |
+//! | [`session`] | one connection after another, its bytes, its timer, its address |
 //! | [`statistics`], [`report`] | what happened, counted and told |
-//! | [`progress`] | what is seen meanwhile |
-//! | `run`, `clock`, `descriptors` | what connections share; clocks; room for sockets |
+//! | [`watch`], [`progress`], [`record`] | who is told meanwhile: people, and files |
+//! | [`distribution`] | quantities that differ from message to message |
+//! | `run`, `clock`, `timer`, `signals`, `descriptors` | what connections share; clocks; waits; stopping; room for sockets |
 
-mod backoff;
+pub mod capacity;
 mod clock;
-mod connection;
-mod deadline;
 mod descriptors;
+mod dispatch;
+pub mod distribution;
 pub mod driver;
 pub mod message;
+pub mod options;
 pub mod progress;
+pub mod record;
+mod rehearsal;
 pub mod report;
 mod run;
 pub mod schedule;
-mod slot;
-mod source;
+pub mod session;
+pub mod shards;
+mod signals;
 pub mod statistics;
+mod timer;
+pub mod watch;
 
-pub use driver::{Error, Options, run};
+pub use driver::{check, measure, run};
+pub use options::{Error, Options};
+pub use rehearsal::rehearse;

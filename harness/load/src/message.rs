@@ -1,11 +1,30 @@
-//! What is sent: messages of one exact size that differ only in their header section.
+//! What is sent, and to whom.
 //!
-//! The body is made once and shared by every connection; the header section is written again for each message, and its
-//! length is kept constant by a filler in the Subject, so that the size a user asks for is met to the byte.
-//! Knows nothing of SMTP: dots are stuffed by the client session.
+//! Everything about a message follows from the run's seed and the message's number, so that it does not matter in which
+//! order or by which process messages are sent. Knows nothing of SMTP's dialogue: dots are stuffed by the client session.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`address`] | sets of addresses, and one of them |
+//! | [`envelope`] | a message's sender and recipients |
+//! | `heading` | the header section: the id, and what else a message must have |
+//! | [`filler`] | text of any size |
+//! | `pool` | contents made or read before the run |
 
-use smtp::{ForwardPath, ReversePath};
-use std::io::Write;
+pub mod address;
+pub mod envelope;
+pub mod filler;
+mod heading;
+mod pool;
+
+use crate::distribution::{Distribution, generator};
+use envelope::Envelope;
+use filler::{Filler, Text};
+use heading::Heading;
+use pool::Pool;
+use smtp::client::Transaction;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 /// Name of the header field by which sinks recognise a message: `RUN/NUMBER/INTENDED_NS`.
 pub const ID_FIELD: &str = "X-Mailrig-Id";
@@ -13,79 +32,163 @@ pub const ID_FIELD: &str = "X-Mailrig-Id";
 /// Longest run name: it stands in a header line beside the number and the time.
 pub const RUN_NAME_MAX: usize = 64;
 
-/// The fixed part of a run's messages.
-pub struct Template {
-    run: String,
-    before_subject: String,
-    body: Vec<u8>,
-    size_bytes: u64,
+/// What is sent, and to whom.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The first part of each message's id.
+    pub run: String,
+    /// Size of each message in bytes, as sent, before dot-stuffing; with [`Content::Own`] it is the content's.
+    pub size: Distribution,
+    pub content: Content,
+    /// Set of senders, as [`address`] has it; empty for the null reverse-path.
+    pub from: String,
+    /// Sets of recipients, at least one.
+    pub to: Vec<String>,
+    /// How many recipients a message has, each drawn from one of `to`; none: one from each.
+    pub recipients: Option<Distribution>,
 }
 
-impl Template {
-    /// Messages of `size_bytes` as they are sent (header section, empty line and body; before dot-stuffing).
-    ///
-    /// Fails when the header section alone is longer than that.
-    pub fn new(
-        run: &str,
-        from: &ReversePath,
-        to: &[ForwardPath],
-        size_bytes: u64,
-    ) -> Result<Template, String> {
-        let mut before_subject = format!("From: <{from}>\r\nTo: ");
-        for (index, path) in to.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ",\r\n " };
-            before_subject.push_str(&format!("{separator}<{path}>"));
+/// Where contents come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Text that says nothing.
+    Filler(Text),
+    /// The same as multipart MIME with an attachment.
+    Mime,
+    /// Messages of one's own: a file, a folder of files, or an mbox.
+    Own(PathBuf),
+}
+
+/// Makes a run's messages.
+pub struct Composer {
+    run: String,
+    seed: u64,
+    envelope: Envelope,
+    size: Distribution,
+    contents: Contents,
+}
+
+enum Contents {
+    Filler(Filler),
+    Pool(Pool),
+}
+
+/// A message that is being sent.
+pub struct Letter {
+    number: u64,
+    intended_ns: u64,
+    /// From and To, as lines; none where the content has its own.
+    addresses: Option<Rc<str>>,
+    body: Body,
+}
+
+#[derive(Clone, Copy)]
+enum Body {
+    Filler { bytes: u64 },
+    Pool { index: usize },
+}
+
+impl Composer {
+    /// # Errors
+    /// The option that has a value that can't be, and why.
+    pub fn new(options: &Options, seed: u64) -> Result<Composer, (&'static str, String)> {
+        check_run_name(&options.run).map_err(|problem| ("--run", problem))?;
+        let envelope = Envelope::new(&options.from, &options.to, options.recipients.clone())?;
+        let contents = match &options.content {
+            Content::Filler(text) => Contents::Filler(Filler::new(*text)),
+            Content::Mime => Contents::Pool(Pool::mime(&options.size, seed)),
+            Content::Own(path) => Contents::Pool(Pool::read(path).map_err(|problem| ("--mail", problem))?),
+        };
+        let composer =
+            Composer { run: options.run.clone(), seed, envelope, size: options.size.clone(), contents };
+        composer.check_size()?;
+        Ok(composer)
+    }
+
+    /// Envelope and content of message `number`, which is meant to start at this time of CLOCK_MONOTONIC.
+    pub fn compose(&self, number: u64, intended_ns: u64) -> (Transaction, Letter) {
+        let mut chance = generator(self.seed, number);
+        let drawn = self.envelope.draw(&mut chance);
+        let mut letter =
+            Letter { number, intended_ns, addresses: Some(drawn.lines), body: Body::Pool { index: 0 } };
+        let (size_bytes, eight_bit, utf8_header) = match &self.contents {
+            Contents::Filler(filler) => {
+                let heading = self.heading(&letter).bytes() + filler.before().len() as u64;
+                let wanted = self.size.draw(&mut chance).min(SIZE_MAX as f64) as u64;
+                let bytes = wanted.saturating_sub(heading).max(filler::BYTES_MIN);
+                letter.body = Body::Filler { bytes };
+                (heading + bytes, filler.is_eight_bit(), filler.is_utf8())
+            }
+            Contents::Pool(pool) => {
+                let index = (number - 1) as usize % pool.len();
+                letter.body = Body::Pool { index };
+                if pool.has_header() {
+                    letter.addresses = None;
+                }
+                let content = pool.get(index);
+                let size_bytes = self.heading(&letter).bytes() + content.bytes.len() as u64;
+                (size_bytes, content.eight_bit, content.utf8_header)
+            }
+        };
+        let transaction = Transaction {
+            reverse_path: drawn.reverse_path,
+            recipients: drawn.recipients,
+            size_bytes: Some(size_bytes),
+            eight_bit,
+            smtp_utf8: utf8_header || letter.addresses.as_deref().is_some_and(|lines| !lines.is_ascii()),
+        };
+        (transaction, letter)
+    }
+
+    /// Appends the header section of a letter, or the part of it that is not in its body; `date` is an RFC 5322 date-time.
+    pub fn write_header(&self, letter: &Letter, date: &str, out: &mut Vec<u8>) {
+        self.heading(letter).write(date, out);
+        if let Contents::Filler(filler) = &self.contents {
+            out.extend_from_slice(filler.before());
         }
-        before_subject.push_str("\r\n");
-        let mut template = Template { run: run.to_owned(), before_subject, body: Vec::new(), size_bytes };
-        let mut header = Vec::new();
-        template.write_header(0, 0, DATE_EXAMPLE, &mut header);
-        // A body of one byte could not end in CR LF.
-        let shortest = header.len() as u64 + LINE_END.len() as u64;
-        if size_bytes < shortest {
-            return Err(format!(
-                "a message of {size_bytes} bytes has no room for its header section ({shortest} bytes)"
-            ));
+    }
+
+    /// The body from byte `sent` on, `most` bytes of it or fewer; empty at its end.
+    pub fn body(&self, letter: &Letter, sent: u64, most: usize) -> &[u8] {
+        match (letter.body, &self.contents) {
+            (Body::Filler { bytes }, Contents::Filler(filler)) => filler.piece(bytes, sent, most),
+            (Body::Pool { index }, Contents::Pool(pool)) => {
+                let rest = &pool.get(index).bytes[sent as usize..];
+                &rest[..rest.len().min(most)]
+            }
+            (Body::Filler { .. }, Contents::Pool(_)) | (Body::Pool { .. }, Contents::Filler(_)) => {
+                unreachable!("a letter is of the composer that made it")
+            }
         }
-        let body_bytes =
-            usize::try_from(size_bytes - header.len() as u64).map_err(|error| error.to_string())?;
-        template.body = body(body_bytes);
-        Ok(template)
     }
 
-    /// The name that all ids of this run begin with.
-    pub fn run(&self) -> &str {
-        &self.run
+    fn heading<'a>(&'a self, letter: &'a Letter) -> Heading<'a> {
+        Heading {
+            run: &self.run,
+            number: letter.number,
+            intended_ns: letter.intended_ns,
+            addresses: letter.addresses.as_deref(),
+            utf8: matches!(&self.contents, Contents::Filler(filler) if filler.is_utf8()),
+        }
     }
 
-    /// Size of each message as it is sent, before dot-stuffing.
-    pub fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
-    /// The body that all messages share; it ends in CR LF.
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// Appends the header section of message `number` and the empty line after it: always the same number of bytes.
-    ///
-    /// `intended_ns` is the CLOCK_MONOTONIC time at which the message was meant to start; `date` an RFC 5322 date-time.
-    pub fn write_header(&self, number: u64, intended_ns: u64, date: &str, out: &mut Vec<u8>) {
-        const FIELDS: &str = "a Vec accepts every write";
-        let start = out.len();
-        write!(
-            out,
-            "{ID_FIELD}: {}/{number}/{intended_ns}\r\nMessage-ID: <{number}.{}@mailrig.invalid>\r\n",
-            self.run, self.run
-        )
-        .expect(FIELDS);
-        let digits = out.len() - start - 2 * self.run.len() - FIXED_BYTES;
-        out.extend_from_slice(self.before_subject.as_bytes());
-        write!(out, "Date: {date}\r\nSubject: load ").expect(FIELDS);
-        // Numbers and times grow by a digit now and then, and so may the date: the filler takes up the difference.
-        out.resize(out.len() + DIGITS_MAX + DATE_MAX - digits - date.len(), b'-');
-        out.extend_from_slice(b"\r\n\r\n");
+    /// A size that no message can have is a mistake; where sizes differ, small ones become the smallest possible.
+    fn check_size(&self) -> Result<(), (&'static str, String)> {
+        let Contents::Filler(filler) = &self.contents else { return Ok(()) };
+        let addresses = Some(self.envelope.draw(&mut generator(self.seed, 1)).lines);
+        let letter = Letter { number: 1, intended_ns: 0, addresses, body: Body::Filler { bytes: 0 } };
+        let heading = self.heading(&letter).bytes() + filler.before().len() as u64;
+        let smallest = heading + filler::BYTES_MIN;
+        match self.size.largest() {
+            Some(size) if size < smallest as f64 => Err((
+                "--size",
+                format!("a message of {size} bytes has no room for its header section ({smallest} bytes)"),
+            )),
+            Some(size) if size > SIZE_MAX as f64 => {
+                Err(("--size", format!("at most {}", settings::size::format(SIZE_MAX))))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -110,76 +213,8 @@ pub fn check_run_name(run: &str) -> Result<(), String> {
     }
 }
 
-/// `length` bytes of text (at least two) in lines of at most 78 characters, each ended by CR LF, none with a leading dot.
-fn body(length: usize) -> Vec<u8> {
-    let mut body = Vec::with_capacity(length);
-    while body.len() < length {
-        let left = length - body.len();
-        let line = match left {
-            0..=LINE_MAX => left,
-            // What is left after this line must be long enough for a line end.
-            _ if left == LINE_MAX + 1 => LINE_MAX - 1,
-            _ => LINE_MAX,
-        };
-        let text = TEXT.iter().cycle().skip(body.len() % TEXT.len()).take(line - LINE_END.len());
-        body.extend(text);
-        body.extend_from_slice(LINE_END);
-    }
-    body
-}
-
-const LINE_END: &[u8] = b"\r\n";
-/// RFC 5322 §2.1.1: 78 characters, and CR LF.
-const LINE_MAX: usize = 78 + LINE_END.len();
-const TEXT: &[u8] = b"Bytes that weigh what real mail weighs and say nothing at all, sent for timing only; ";
-const DATE_EXAMPLE: &str = "Thu, 01 Jan 1970 00:00:00 +0000";
-const DATE_MAX: usize = 40;
-/// Digits of a number (twice) and of a time, 64 bits each.
-const DIGITS_MAX: usize = 3 * 20;
-const FIXED_BYTES: usize = "X-Mailrig-Id: //\r\nMessage-ID: <.@mailrig.invalid>\r\n".len();
+/// Larger than any server takes, and where distributions without an end are cut.
+pub const SIZE_MAX: u64 = 256 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn template(size_bytes: u64) -> Result<Template, String> {
-        let to = ["a@one.test", "b@two.test"].map(|text| ForwardPath::parse(text).expect("a path"));
-        Template::new("r1", &ReversePath::parse("sender@load.test").expect("a path"), &to, size_bytes)
-    }
-
-    #[test]
-    fn every_message_has_the_size_asked_for_whatever_its_number() {
-        let smallest = (1..).find(|&size| template(size).is_ok()).expect("some size is enough");
-        for size in (smallest..smallest + 400).chain([4096, 65_536, 1 << 20]) {
-            let template = template(size).expect("large enough");
-            for (number, time, date) in [
-                (0, 0, DATE_EXAMPLE),
-                (u64::MAX, u64::MAX, "Thu, 1 Jan 1970 00:00:00 -0000"),
-                (99, 12_345, DATE_EXAMPLE),
-            ] {
-                let mut message = Vec::new();
-                template.write_header(number, time, date, &mut message);
-                message.extend_from_slice(template.body());
-                assert_eq!(message.len() as u64, size);
-                let text = String::from_utf8(message).expect("ASCII");
-                assert!(text.starts_with(&format!("X-Mailrig-Id: r1/{number}/{time}\r\n")));
-                let lines: Vec<&str> =
-                    text.strip_suffix("\r\n").expect("ends a line").split("\r\n").collect();
-                for line in &lines {
-                    assert!(!line.contains(['\r', '\n']) && !line.starts_with('.'), "{line:?} in {size}");
-                }
-                let header_end = lines.iter().position(|line| line.is_empty()).expect("an empty line");
-                assert!(lines[header_end..].iter().all(|line| line.len() <= 78));
-            }
-        }
-    }
-
-    #[test]
-    fn names_that_would_break_a_header_are_refused() {
-        for name in ["", "a b", "a\r\nBcc: x", "a/b", "ü", ".a", "a.", "a..b", &"x".repeat(65)] {
-            assert!(check_run_name(name).is_err(), "{name:?}");
-        }
-        let name = random_run_name();
-        assert_eq!(check_run_name(&name), Ok(()));
-    }
-}
+mod tests;

@@ -1,15 +1,17 @@
 //! What is seen of a run while it lasts.
 
-use crate::statistics::Statistics;
+use crate::schedule::Plan;
+use crate::statistics::errors::Errors;
+use crate::statistics::histograms::Series;
+use crate::statistics::outcome::Ending;
+use crate::statistics::summary::Interval;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How a run is shown on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Display {
-    /// Not at all.
-    Nothing,
     /// A line now and then, for files and pipes.
     Lines,
     /// A bar, for terminals.
@@ -20,54 +22,88 @@ pub enum Display {
 pub struct Progress {
     display: Display,
     bar: ProgressBar,
-    messages: u64,
-    shown: Option<(Instant, u64)>,
+    extent: Extent,
+    ended: u64,
+    errors: Errors,
+    /// Seconds of the run at the last line.
+    shown_s: f64,
+}
+
+/// What tells how much of a run is done.
+#[derive(Clone, Copy)]
+enum Extent {
+    Messages(u64),
+    Time(Duration),
 }
 
 impl Progress {
-    /// Shows a run of `messages`.
-    pub fn new(display: Display, messages: u64) -> Progress {
-        let bar = match display {
-            Display::Bar => ProgressBar::with_draw_target(Some(messages), ProgressDrawTarget::stderr()),
-            Display::Nothing | Display::Lines => ProgressBar::hidden(),
+    /// Shows a run of this plan.
+    pub fn new(display: Display, plan: &Plan) -> Progress {
+        let extent = match plan.stop.after {
+            Some(messages) => Extent::Messages(messages),
+            None => Extent::Time(
+                [plan.stop.at, plan.model.length()].into_iter().flatten().min().unwrap_or_default(),
+            ),
         };
-        let style = ProgressStyle::with_template(BAR).expect("the template is one of indicatif's");
-        Progress { display, bar: bar.with_style(style), messages, shown: None }
+        let (length, template) = match extent {
+            Extent::Messages(messages) => (messages, MESSAGES_BAR),
+            Extent::Time(length) => (length.as_millis() as u64, TIME_BAR),
+        };
+        let bar = match display {
+            Display::Bar => ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()),
+            Display::Lines => ProgressBar::hidden(),
+        };
+        let style = ProgressStyle::with_template(template).expect("the template is one of indicatif's");
+        Progress {
+            display,
+            bar: bar.with_style(style),
+            extent,
+            ended: 0,
+            errors: Errors::default(),
+            shown_s: 0.0,
+        }
     }
 
-    /// How often [`Progress::show`] is to be called.
+    /// How often something is to be seen.
     pub fn every(&self) -> Duration {
         match self.display {
-            Display::Bar => Duration::from_millis(100),
-            Display::Lines => Duration::from_secs(2),
-            Display::Nothing => Duration::from_secs(3600),
+            Display::Bar => Duration::from_millis(250),
+            Display::Lines => LINE_EVERY,
         }
     }
 
-    /// Shows where the run stands.
-    pub fn show(&mut self, statistics: &Statistics) {
-        let now = Instant::now();
-        let ended = statistics.outcomes.ended();
-        let (since, before) = self.shown.replace((now, ended)).unwrap_or((now, 0));
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed.is_zero() {
-            return;
+    /// Shows what happened since the last time.
+    pub fn show(&mut self, interval: &Interval) {
+        let counts = &interval.figures.counts;
+        let ended = counts.messages.ended() + counts.warm_up_ended;
+        self.ended += ended;
+        self.errors.add_all(&interval.figures.errors);
+        let rate = ended as f64 / (interval.to_s - interval.from_s).max(0.001);
+        let mut figures = format!("{rate:.0} msg/s, {} in flight", interval.in_flight);
+        if let Some(histogram) = interval.figures.histograms.get(Series::Message, Ending::Ok) {
+            let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+            figures += &format!(", p50 {:.1} ms, p99 {:.1} ms", ms(0.5), ms(0.99));
         }
-        let rate = (ended - before) as f64 / elapsed.as_secs_f64();
-        let figures = format!(
-            "{rate:.0} msg/s, {} in flight, {} errors",
-            statistics.in_flight,
-            statistics.errors_total()
-        );
+        figures += &error_words(&self.errors);
         match self.display {
-            Display::Nothing => {}
+            Display::Lines if interval.to_s - self.shown_s < LINE_EVERY.as_secs_f64() * 0.9 => {}
             Display::Lines => {
+                self.shown_s = interval.to_s;
+                let done = match self.extent {
+                    Extent::Messages(messages) => format!("{} of {messages} messages", self.ended),
+                    Extent::Time(length) => {
+                        format!("{:.0} of {} s, {} messages", interval.to_s, length.as_secs(), self.ended)
+                    }
+                };
                 // Nobody reading is no reason to stop.
-                let _ = writeln!(io::stderr(), "{ended} of {} messages, {figures}", self.messages);
+                let _ = writeln!(io::stderr(), "{done}, {figures}");
             }
             Display::Bar => {
                 self.bar.set_message(figures);
-                self.bar.set_position(ended);
+                self.bar.set_position(match self.extent {
+                    Extent::Messages(_) => self.ended,
+                    Extent::Time(_) => (interval.to_s * 1000.0) as u64,
+                });
             }
         }
     }
@@ -78,4 +114,24 @@ impl Progress {
     }
 }
 
-const BAR: &str = "{bar:30} {pos}/{len} {elapsed} {msg}";
+/// The most frequent errors by stage and code.
+fn error_words(errors: &Errors) -> String {
+    if errors.total() == 0 {
+        return String::new();
+    }
+    let words: Vec<String> = errors
+        .rows()
+        .iter()
+        .take(ERRORS_SHOWN)
+        .map(|row| {
+            let code = row.code.map_or("unanswered".to_owned(), |code| code.to_string());
+            format!("{} {code} x{}", row.stage, row.count)
+        })
+        .collect();
+    format!(", {} errors ({})", errors.total(), words.join(", "))
+}
+
+const LINE_EVERY: Duration = Duration::from_secs(2);
+const ERRORS_SHOWN: usize = 3;
+const MESSAGES_BAR: &str = "{bar:30} {pos}/{len} {elapsed} {msg}";
+const TIME_BAR: &str = "{bar:30} {elapsed} {msg}";

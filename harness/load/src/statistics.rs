@@ -1,115 +1,118 @@
-//! What happened so far: latency histograms by stage, messages by outcome, and errors by stage and code.
+//! What happened so far: latency by stage and outcome, messages by outcome, and errors by stage and code.
 //!
-//! A histogram holds positive replies only, so that a server that refuses fast does not look fast; what was refused or
-//! lost is counted in the errors. Every message ends in exactly one of the four outcomes. Knows neither clock nor socket.
+//! Successes, deferrals, refusals and failures each have histograms of their own, so that a server that refuses fast does
+//! not look fast. Every message ends in exactly one of the four outcomes. Knows neither clock nor socket.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`outcome`] | the four ways in which something ends |
+//! | [`histograms`] | latency, made as it is needed |
+//! | [`errors`] | kinds of errors, bounded |
+//! | [`figures`] | all of these, which add up |
+//! | [`summary`] | what is known at the end of a run, and of a part of it |
 
-use hdrhistogram::Histogram;
-use smtp::client::{Disposition, Outcome, RecipientStatus};
+pub mod errors;
+pub mod figures;
+pub mod histograms;
+pub mod outcome;
+pub mod summary;
+
+use crate::schedule::Claim;
+use figures::Figures;
+use histograms::Series;
+use outcome::Ending;
+use smtp::client::{Disposition, Outcome};
 use smtp::{ReplyCode, Stage};
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Everything that is counted in a run.
+#[derive(Default)]
 pub struct Statistics {
-    stages: Vec<Histogram<u64>>,
-    message: Histogram<u64>,
-    /// Messages by how they ended.
-    pub outcomes: Outcomes,
-    /// Recipients that were turned away or lost, also those of messages that were accepted for others.
-    pub recipients_failed: u64,
-    /// Connections that were established.
-    pub connections_opened: u64,
+    total: Figures,
+    /// Since the last [`Statistics::take_recent`]; none where nobody asks.
+    recent: Option<Figures>,
     /// Messages between their MAIL and their last reply.
     pub in_flight: u64,
-    errors: BTreeMap<ErrorKey, ErrorCount>,
-    errors_total: u64,
+    /// Connections that are open.
+    pub connections: u64,
     /// Start of the first message and end of the last.
     pub span: Option<(Instant, Instant)>,
 }
 
-/// Messages by how they ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes {
-    /// The server took the message, for one recipient at least.
-    pub accepted: u64,
-    /// Turned away for now (4xx).
-    pub deferred: u64,
-    /// Turned away for good (5xx).
-    pub refused: u64,
-    /// No answer: the connection was lost, the time was up, or the answer was not SMTP.
-    pub failed: u64,
-}
-
-impl Outcomes {
-    /// Messages that have ended.
-    pub fn ended(&self) -> u64 {
-        self.accepted + self.deferred + self.refused + self.failed
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ErrorKey {
-    stage: &'static str,
-    code: Option<u16>,
-    /// Empty where there is a code: replies to one command differ in their text by queue ids and the like.
-    reason: String,
-}
-
-struct ErrorCount {
-    text: String,
-    count: u64,
-}
-
-/// One kind of error and how often it happened.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ErrorRow {
-    /// Where in the dialogue, by the name of the stage.
-    pub stage: &'static str,
-    /// The server's reply code; none where there was no reply.
-    pub code: Option<u16>,
-    /// The first reply of this kind, or what happened instead of one.
-    pub text: String,
-    /// How often.
-    pub count: u64,
-}
-
-impl Default for Statistics {
-    fn default() -> Statistics {
-        Statistics {
-            stages: Stage::ALL.iter().map(|_| histogram()).collect(),
-            message: histogram(),
-            outcomes: Outcomes::default(),
-            recipients_failed: 0,
-            connections_opened: 0,
-            in_flight: 0,
-            errors: BTreeMap::new(),
-            errors_total: 0,
-            span: None,
-        }
-    }
+/// The times of one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// When it was meant to start.
+    pub intended: Instant,
+    /// When its transaction began: MAIL was written.
+    pub began: Instant,
+    /// When its last reply came, or it was clear that none would.
+    pub ended: Instant,
 }
 
 impl Statistics {
-    /// A reply came `elapsed` after its command was written; refusals are counted with the message they end.
+    /// Counts for [`Statistics::take_recent`], too.
+    pub fn with_recent() -> Statistics {
+        Statistics { recent: Some(Figures::default()), ..Statistics::default() }
+    }
+
+    /// What was counted since the last call.
+    pub fn take_recent(&mut self) -> Figures {
+        self.recent.replace(Figures::default()).unwrap_or_default()
+    }
+
+    pub fn total(&self) -> &Figures {
+        &self.total
+    }
+
+    /// All figures, at the end.
+    pub fn take_total(&mut self) -> Figures {
+        std::mem::take(&mut self.total)
+    }
+
+    /// A reply came `elapsed` after its command was written.
     pub fn reply(&mut self, stage: Stage, code: ReplyCode, elapsed: Duration) {
-        if code.get() < 400 {
-            self.stage(stage, elapsed);
+        self.stage(stage, Ending::of_code(code), elapsed);
+    }
+
+    /// A stage was passed, or not, in `elapsed`.
+    pub fn stage(&mut self, stage: Stage, ending: Ending, elapsed: Duration) {
+        self.record(Series::Stage(stage), ending, elapsed);
+    }
+
+    /// A connection was established in `elapsed`; outside the warm-up that counts as a latency, too.
+    pub fn connected(&mut self, measured: bool, elapsed: Duration) {
+        self.count(|figures| figures.counts.connections_opened += 1);
+        if measured {
+            self.stage(Stage::Connect, Ending::Ok, elapsed);
         }
     }
 
-    /// A stage was passed in `elapsed`.
-    pub fn stage(&mut self, stage: Stage, elapsed: Duration) {
-        self.stages[stage as usize].saturating_record(elapsed.as_nanos() as u64);
+    /// A TLS handshake was done in `elapsed`.
+    pub fn handshake(&mut self, resumed: bool, elapsed: Duration) {
+        self.count(|figures| figures.counts.tls_resumed += u64::from(resumed));
+        self.stage(Stage::Handshake, Ending::Ok, elapsed);
     }
 
-    /// A message that was meant to start at `intended` ended at `now`.
-    pub fn message_ended(&mut self, outcome: &Outcome, intended: Instant, now: Instant) {
-        let (first, last) = self.span.unwrap_or((intended, now));
-        self.span = Some((first.min(intended), last.max(now)));
+    /// A connection took a message upon itself at `now`.
+    pub fn started(&mut self, claim: &Claim, now: Instant) {
+        if claim.measured {
+            self.record(Series::StartLag, Ending::Ok, now.saturating_duration_since(claim.intended));
+        }
+    }
+
+    /// The generator itself came `lag` late to something that was due.
+    pub fn generator_lagged(&mut self, lag: Duration) {
+        self.record(Series::GeneratorLag, Ending::Ok, lag);
+    }
+
+    /// A message ended.
+    pub fn message_ended(&mut self, claim: &Claim, outcome: &Outcome, times: Times) {
+        let ending = Ending::of_message(&outcome.recipients);
         let mut counted = None;
         for status in outcome.recipients.iter().filter(|status| status.disposition != Disposition::Delivered)
         {
-            self.recipients_failed += 1;
+            self.count(|figures| figures.counts.recipients_failed += u64::from(claim.measured));
             // Only RCPT is answered for each recipient; any other refusal is one event, whoever it concerned.
             let event = (status.stage, status.code);
             if status.stage == Stage::Rcpt || counted != Some(event) {
@@ -117,101 +120,44 @@ impl Statistics {
             }
             counted = Some(event);
         }
-        match message_outcome(&outcome.recipients) {
-            MessageOutcome::Accepted => {
-                self.outcomes.accepted += 1;
-                self.message.saturating_record(now.saturating_duration_since(intended).as_nanos() as u64);
-            }
-            MessageOutcome::Deferred => self.outcomes.deferred += 1,
-            MessageOutcome::Refused => self.outcomes.refused += 1,
-            MessageOutcome::Failed => self.outcomes.failed += 1,
+        if !claim.measured {
+            return self.count(|figures| figures.counts.warm_up_ended += 1);
         }
+        let Times { intended, began, ended } = times;
+        self.stretch_span(intended, ended);
+        self.count(|figures| figures.counts.messages.count(ending));
+        self.record(Series::Message, ending, ended.saturating_duration_since(intended));
+        self.record(Series::Service, ending, ended.saturating_duration_since(began));
     }
 
-    /// `messages` that were under way have no end: the run was stopped at `now`.
-    pub fn abandon(&mut self, messages: u64, now: Instant) {
-        self.outcomes.failed += messages;
-        self.in_flight = 0;
-        if let Some((first, _)) = self.span.filter(|_| messages > 0) {
-            self.span = Some((first, now));
+    /// A message has no end, because the run was stopped at `now`.
+    pub fn abandon(&mut self, claim: &Claim, now: Instant) {
+        if claim.measured {
+            self.stretch_span(claim.intended, now);
+            self.count(|figures| figures.counts.messages.failed += 1);
+        } else {
+            self.count(|figures| figures.counts.warm_up_ended += 1);
         }
     }
 
     /// Something went wrong, with the server's reply code if it gave one.
     pub fn error(&mut self, stage: Stage, code: Option<ReplyCode>, text: &str) {
-        self.errors_total += 1;
-        let code = code.map(ReplyCode::get);
-        let reason = match code {
-            Some(_) => String::new(),
-            None => text.to_owned(),
-        };
-        let mut key = ErrorKey { stage: stage.as_str(), code, reason };
-        if self.errors.len() >= ERROR_KINDS_MAX && !self.errors.contains_key(&key) {
-            key.reason = "other errors".to_owned();
-            key.code = None;
+        self.count(|figures| figures.errors.count(stage, code, text));
+    }
+
+    fn record(&mut self, series: Series, ending: Ending, elapsed: Duration) {
+        self.count(|figures| figures.histograms.record(series, ending, elapsed));
+    }
+
+    fn count(&mut self, add: impl Fn(&mut Figures)) {
+        add(&mut self.total);
+        if let Some(recent) = &mut self.recent {
+            add(recent);
         }
-        let first = if key.reason.is_empty() { text } else { &key.reason }.to_owned();
-        self.errors.entry(key).or_insert(ErrorCount { text: first, count: 0 }).count += 1;
     }
 
-    /// Errors so far, of all kinds.
-    pub fn errors_total(&self) -> u64 {
-        self.errors_total
-    }
-
-    /// The kinds of errors, the most frequent first.
-    pub fn errors(&self) -> Vec<ErrorRow> {
-        let mut rows: Vec<ErrorRow> = self
-            .errors
-            .iter()
-            .map(|(key, error)| ErrorRow {
-                stage: key.stage,
-                code: key.code,
-                text: error.text.clone(),
-                count: error.count,
-            })
-            .collect();
-        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
-        rows
-    }
-
-    /// Time taken by positive replies at `stage`, in nanoseconds.
-    pub fn stage_histogram(&self, stage: Stage) -> &Histogram<u64> {
-        &self.stages[stage as usize]
-    }
-
-    /// Time from an accepted message's intended start to the reply to its dot, in nanoseconds.
-    pub fn message_histogram(&self) -> &Histogram<u64> {
-        &self.message
+    fn stretch_span(&mut self, from: Instant, to: Instant) {
+        let (first, last) = self.span.unwrap_or((from, to));
+        self.span = Some((first.min(from), last.max(to)));
     }
 }
-
-#[derive(Debug, PartialEq, Eq)]
-enum MessageOutcome {
-    Accepted,
-    Deferred,
-    Refused,
-    Failed,
-}
-
-fn message_outcome(recipients: &[RecipientStatus]) -> MessageOutcome {
-    let any = |wanted: fn(&RecipientStatus) -> bool| recipients.iter().any(wanted);
-    if any(|status| status.disposition == Disposition::Delivered) {
-        MessageOutcome::Accepted
-    } else if any(|status| status.disposition == Disposition::Deferred && status.code.is_none()) {
-        MessageOutcome::Failed
-    } else if any(|status| status.disposition == Disposition::Deferred) {
-        MessageOutcome::Deferred
-    } else {
-        MessageOutcome::Refused
-    }
-}
-
-/// Three digits from 1 ns to an hour; what takes longer counts as an hour. About 260 KiB.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("the bounds and the digits are valid")
-}
-
-const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
-/// Kinds of errors that are told apart; a server that invents a new code or text each time can't fill the memory.
-const ERROR_KINDS_MAX: usize = 200;

@@ -2,28 +2,10 @@
 
 mod server;
 
-use load::progress::Display;
+use load::distribution::Distribution;
 use load::report::Report;
-use server::{Seen, Server, accept};
+use server::{Seen, Server, accept, messages, options};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::time::Duration;
-
-fn options(target: SocketAddr) -> load::Options {
-    load::Options {
-        target,
-        connections: 1,
-        messages: 1,
-        messages_per_connection: 0,
-        size_bytes: 1000,
-        from: "from@one.test".to_owned(),
-        to: vec!["to@two.test".to_owned()],
-        run: "run-1".to_owned(),
-        pipelining: true,
-        timeout: Some(Duration::from_secs(10)),
-        progress: Display::Nothing,
-    }
-}
 
 fn count(report: &Report, stage: &str) -> u64 {
     report.stages.iter().find(|(name, _)| *name == stage).expect("a stage").1.count
@@ -33,17 +15,17 @@ fn commands(seen: &[Seen], verb: &str) -> usize {
     seen.iter().flat_map(|seen| &seen.commands).filter(|command| command.starts_with(verb)).count()
 }
 
-fn messages(seen: &[Seen]) -> Vec<&String> {
+fn received(seen: &[Seen]) -> Vec<&String> {
     seen.iter().flat_map(|seen| &seen.messages).collect()
 }
 
 #[test]
 fn every_message_arrives_once_with_its_size_and_an_id_of_its_own() {
     let server = Server::start(|_, line| accept(line));
-    let load = load::Options { connections: 7, messages: 100, ..options(server.address) };
-    let report = load::run(load).expect("a run");
+    let load = load::Options { connections: 7, plan: messages(100), ..options(server.address) };
+    let report = load::run(&load).expect("a run");
     let seen = server.seen();
-    let messages = messages(&seen);
+    let messages = received(&seen);
     assert_eq!(messages.len(), 100);
     let mut ids = BTreeSet::new();
     for message in &messages {
@@ -83,8 +65,9 @@ fn commands_come_in_one_group_only_where_that_is_offered_and_wanted() {
         [(&offered, true, true), (&silent, true, false), (&offered, false, false)]
     {
         let before = server.seen().len();
-        let load = load::Options { messages: 5, pipelining, ..options(server.address) };
-        assert!(load::run(load).expect("a run").all_accepted());
+        let mut load = load::Options { plan: messages(5), ..options(server.address) };
+        load.session.pipelining = pipelining;
+        assert!(load::run(&load).expect("a run").all_accepted());
         assert_eq!(server.seen()[before].grouped, [grouped; 5]);
     }
 }
@@ -92,9 +75,9 @@ fn commands_come_in_one_group_only_where_that_is_offered_and_wanted() {
 #[test]
 fn a_connection_is_used_for_exactly_as_many_messages_as_told() {
     let server = Server::start(|_, line| accept(line));
-    let load =
-        load::Options { connections: 4, messages: 50, messages_per_connection: 3, ..options(server.address) };
-    let report = load::run(load).expect("a run");
+    let mut load = load::Options { connections: 4, plan: messages(50), ..options(server.address) };
+    load.session.messages_per_connection = Some(3);
+    let report = load::run(&load).expect("a run");
     assert!(report.all_accepted());
     let mut used: Vec<usize> =
         server.seen().iter().map(|seen| seen.messages.len()).filter(|&n| n > 0).collect();
@@ -110,12 +93,13 @@ fn a_connection_is_used_for_exactly_as_many_messages_as_told() {
 fn a_message_larger_than_any_socket_buffer_arrives_whole() {
     let server = Server::start(|_, line| accept(line));
     let size_bytes = 9 << 20;
-    let load = load::Options { connections: 2, messages: 2, size_bytes, ..options(server.address) };
-    let report = load::run(load).expect("a run");
+    let mut load = load::Options { connections: 2, plan: messages(2), ..options(server.address) };
+    load.message.size = Distribution::Fixed(size_bytes as f64);
+    let report = load::run(&load).expect("a run");
     assert!(report.all_accepted(), "{:?}", report.errors);
     let seen = server.seen();
     assert_eq!(
-        messages(&seen).iter().map(|message| message.len() as u64).collect::<Vec<_>>(),
+        received(&seen).iter().map(|message| message.len() as u64).collect::<Vec<_>>(),
         [size_bytes; 2]
     );
 }
@@ -123,7 +107,7 @@ fn a_message_larger_than_any_socket_buffer_arrives_whole() {
 #[test]
 fn the_report_has_the_published_names() {
     let server = Server::start(|_, line| accept(line));
-    let report = load::run(options(server.address)).expect("a run");
+    let report = load::run(&options(server.address)).expect("a run");
     let json = serde_json::to_value(&report).expect("JSON");
     for name in
         ["messages", "accepted", "deferred", "refused", "failed", "connections_opened", "first_ns", "last_ns"]

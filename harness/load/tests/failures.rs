@@ -3,38 +3,30 @@
 mod server;
 
 use load::Error;
-use load::progress::Display;
+use load::distribution::Distribution;
 use load::report::Report;
-use server::{Server, accept};
+use server::{Server, accept, messages, options};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-fn load(target: SocketAddr, connections: u32, messages: u64) -> load::Options {
-    load::Options {
-        target,
-        connections,
-        messages,
-        messages_per_connection: 0,
-        size_bytes: 600,
-        from: String::new(),
-        to: vec!["to@two.test".to_owned()],
-        run: "run-2".to_owned(),
-        pipelining: true,
-        timeout: Some(Duration::from_secs(10)),
-        progress: Display::Nothing,
-    }
+fn load(target: SocketAddr, connections: u32, count: u64) -> load::Options {
+    let mut options = load::Options { connections, plan: messages(count), ..options(target) };
+    options.message =
+        load::message::Options { size: Distribution::Fixed(600.0), from: String::new(), ..options.message };
+    options
 }
 
 fn run(options: load::Options) -> Report {
-    let report = load::run(options).expect("a run");
+    let report = load::run(&options).expect("a run");
     let ended = report.accepted + report.deferred + report.refused + report.failed;
     assert_eq!(ended + report.not_started, report.messages, "each message in one count: {report:?}");
     report
 }
 
 fn errors(report: &Report) -> Vec<(&str, Option<u16>, u64)> {
-    let mut errors: Vec<_> = report.errors.iter().map(|row| (row.stage, row.code, row.count)).collect();
+    let mut errors: Vec<_> =
+        report.errors.iter().map(|row| (row.stage.as_str(), row.code, row.count)).collect();
     errors.sort_unstable();
     errors
 }
@@ -58,7 +50,9 @@ fn refusals_are_counted_by_stage_and_code_and_the_rest_goes_on() {
             _ => None,
         });
         for pipelining in [true, false] {
-            let report = run(load::Options { pipelining, ..load(server.address, 3, 40) });
+            let mut options = load(server.address, 3, 40);
+            options.session.pipelining = pipelining;
+            let report = run(options);
             assert_eq!(
                 (report.accepted, report.deferred, report.refused, report.failed),
                 (28, 4, 8, 0),
@@ -66,7 +60,7 @@ fn refusals_are_counted_by_stage_and_code_and_the_rest_goes_on() {
             );
             assert_eq!(errors(&report), [(stage, Some(451), 4), (stage, Some(550), 8)]);
             assert!(!report.all_accepted() && report.stopped.is_none());
-            let message = &report.stages.last().expect("message").1;
+            let message = &report.stages.iter().find(|(name, _)| *name == "message").expect("message").1;
             assert_eq!(message.count, 28, "refused messages are not in the histogram");
             assert_eq!(report.connections_opened, 3);
         }
@@ -77,7 +71,9 @@ fn refusals_are_counted_by_stage_and_code_and_the_rest_goes_on() {
 fn one_refused_recipient_of_two_fails_the_run_but_not_the_message() {
     let server = nth("RCPT TO:<bad@two.test>", |_| Some("550 5.1.1 no such user\r\n".to_owned()));
     let to = vec!["good@two.test".to_owned(), "bad@two.test".to_owned()];
-    let report = run(load::Options { to, ..load(server.address, 2, 10) });
+    let mut options = load(server.address, 2, 10);
+    options.message.to = to;
+    let report = run(options);
     assert_eq!((report.accepted, report.recipients_failed), (10, 10));
     assert_eq!(errors(&report), [("rcpt", Some(550), 10)]);
     assert!(!report.all_accepted());
@@ -97,7 +93,9 @@ fn a_busy_server_is_given_time_and_gets_every_message() {
 #[test]
 fn a_421_in_a_transaction_defers_its_message_and_the_slot_comes_back() {
     let server = nth("MAIL", |n| (n == 4).then(|| "421 4.3.2 closing\r\n".to_owned()));
-    let report = run(load::Options { pipelining: false, ..load(server.address, 1, 10) });
+    let mut options = load(server.address, 1, 10);
+    options.session.pipelining = false;
+    let report = run(options);
     assert_eq!((report.accepted, report.deferred, report.connections_opened), (9, 1, 2));
     assert_eq!(errors(&report), [("mail", Some(421), 1)]);
 }
@@ -141,7 +139,7 @@ fn nonsense_instead_of_a_greeting_ends_the_run() {
     let server = Server::start(|_, _| "HTTP/1.1 400 \x1b[31mBad Request\r\nServer: none\r\n\r\n".to_owned());
     let report = run(load(server.address, 4, 1000));
     assert_eq!((report.not_started, report.accepted), (1000, 0));
-    assert!(report.errors.iter().all(|row| row.stage == "banner" && row.code.is_none()));
+    assert!(report.errors.iter().all(|row| row.stage == smtp::Stage::Banner && row.code.is_none()));
     let reason = report.stopped.as_deref().expect("a reason");
     assert!(reason.contains("banner") && !reason.contains(char::is_control), "{reason:?}");
     assert_plain(&report.table());
@@ -167,9 +165,10 @@ fn a_stalled_server_is_left_after_the_time_limit() {
         }
         None
     });
-    let timeout = Some(Duration::from_millis(300));
+    let mut options = load(server.address, 1, 5);
+    options.session.timeout = Some(Duration::from_millis(300));
     let started = Instant::now();
-    let report = run(load::Options { timeout, ..load(server.address, 1, 5) });
+    let report = run(options);
     assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!((report.accepted, report.failed), (4, 1));
     assert_eq!(errors(&report), [("data", None, 1)]);
@@ -179,23 +178,34 @@ fn a_stalled_server_is_left_after_the_time_limit() {
 fn what_can_not_be_is_refused_before_anything_is_sent() {
     let target = "127.0.0.1:9".parse().expect("an address");
     for elsewhere in ["192.0.2.1:25", "0.0.0.0:25", "[2001:db8::1]:25", "[::ffff:192.0.2.1]:25"] {
-        let refused = load::run(load(elsewhere.parse().expect("an address"), 1, 1));
-        assert!(matches!(refused, Err(Error::NotLoopback(_))), "{elsewhere}: {refused:?}");
+        let mut options = load(elsewhere.parse().expect("an address"), 1, 1);
+        for own_host in [None, Some("192.0.2.9".parse().expect("an address"))] {
+            options.own_host = own_host;
+            let refused = load::run(&options);
+            assert!(matches!(refused, Err(Error::NotOurs(_))), "{elsewhere}: {refused:?}");
+        }
+        options.own_host = options.target.ip();
+        assert!(load::check(&options).is_ok(), "whoever says that it is theirs may");
     }
     let good = load(target, 1, 1);
+    let message = |change: fn(&mut load::message::Options)| {
+        let mut options = good.clone();
+        change(&mut options.message);
+        options
+    };
     let bad = [
         load::Options { connections: 0, ..good.clone() },
-        load::Options { messages: 0, ..good.clone() },
-        load::Options { size_bytes: 20, ..good.clone() },
-        load::Options { from: "nobody".to_owned(), ..good.clone() },
-        load::Options { to: vec!["a@b\r\nRSET".to_owned()], ..good.clone() },
-        load::Options { to: Vec::new(), ..good.clone() },
-        load::Options { run: "a b".to_owned(), ..good.clone() },
+        load::Options { plan: messages(0), ..good.clone() },
+        message(|message| message.size = Distribution::Fixed(20.0)),
+        message(|message| message.from = "nobody".to_owned()),
+        message(|message| message.to = vec!["a@b\r\nRSET".to_owned()]),
+        message(|message| message.to = Vec::new()),
+        message(|message| message.run = "a b".to_owned()),
     ];
     for options in bad {
-        let error = load::run(options.clone()).expect_err("an error");
+        let error = load::run(&options).expect_err("an error");
         assert!(matches!(error, Error::Option { .. }), "{error} for {options:?}");
     }
-    let error = load::run(load(target, u32::MAX, u64::MAX)).expect_err("too many descriptors");
+    let error = load::run(&load(target, u32::MAX, u64::MAX)).expect_err("too many descriptors");
     assert!(matches!(error, Error::Descriptors { .. }), "{error}");
 }

@@ -2,9 +2,8 @@
 
 mod server;
 
-use load::progress::Display;
 use rustix::process::{Signal, getpid, kill_process};
-use server::{Server, accept};
+use server::{Server, accept, messages, options};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,20 +20,8 @@ fn an_interrupt_lets_messages_under_way_end_and_starts_no_more() {
         accept(line)
     });
     let started = Instant::now();
-    let report = load::run(load::Options {
-        target: server.address,
-        connections: 5,
-        messages: 1_000_000,
-        messages_per_connection: 0,
-        size_bytes: 1000,
-        from: String::new(),
-        to: vec!["to@two.test".to_owned()],
-        run: "run-3".to_owned(),
-        pipelining: true,
-        timeout: None,
-        progress: Display::Nothing,
-    })
-    .expect("a run");
+    let load = load::Options { connections: 5, plan: messages(1_000_000), ..options(server.address) };
+    let report = load::run(&load).expect("a run");
     assert!(started.elapsed() < Duration::from_secs(5));
     let received: usize = server.seen().iter().map(|seen| seen.messages.len()).sum();
     assert_eq!((report.accepted, report.failed), (received as u64, 0));

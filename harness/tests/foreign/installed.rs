@@ -1,6 +1,7 @@
 //! Programs that a test needs and that a machine may not have: without them it is skipped, and says so by its name.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
@@ -31,6 +32,24 @@ pub fn has_swaks() -> bool {
 /// Whether there is a swaks with the libraries that it needs for TLS.
 pub fn has_swaks_with_tls() -> bool {
     is_here("swaks with Net::SSLeay", SWAKS.contains("TLS supported"))
+}
+
+/// Postfix's smtp-sink.
+pub fn smtp_sink() -> Option<&'static str> {
+    let places = ["/usr/sbin/smtp-sink", "/usr/lib/postfix/sbin/smtp-sink"];
+    let found = places.into_iter().find(|place| Path::new(place).exists());
+    is_here("smtp-sink", found.is_some());
+    found
+}
+
+/// A Python that has aiosmtpd: the first in the path, or the system's.
+pub fn python_with_aiosmtpd() -> Option<&'static str> {
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let output = Command::new(python).args(["-c", "import aiosmtpd"]).output();
+        output.is_ok_and(|output| output.status.success())
+    });
+    is_here("aiosmtpd", found.is_some());
+    found
 }
 
 /// All that a program wrote.

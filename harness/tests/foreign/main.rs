@@ -5,6 +5,7 @@
 mod content;
 mod installed;
 mod keeping_sink;
+mod load;
 mod mailin;
 mod reception;
 mod sink {
