@@ -41,6 +41,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // before any argument is parsed: an agent begins as often as its reuse limit says
+    if let Some(status) = ::mta::agent_process(std::env::args_os()) {
+        return ExitCode::from(u8::try_from(status).unwrap_or(1));
+    }
     match Cli::parse().command {
         Command::Run(args) => run::main(args),
         Command::Compare(args) => compare::main(args),

@@ -6,6 +6,7 @@
 mod cast;
 mod folder;
 mod machine;
+mod outside;
 mod plan;
 mod progress;
 mod results;
@@ -14,6 +15,7 @@ mod settings_text;
 mod trial;
 mod trouble;
 mod window;
+mod wire;
 
 use folder::Folder;
 use measure::{Manifest, complaints, summary_table};

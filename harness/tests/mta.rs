@@ -1,16 +1,15 @@
-//! The MTA in operation, as its users see it: both drivers, real processes, real sockets.
+//! The MTA in operation, as its users see it: every driver, real processes, real sockets.
 
 mod support;
 
 use std::time::Duration;
-use support::{Client, Mta, Process, Sink, Site, alive, eventually, mailrig};
-
-const DRIVERS: [&str; 2] = ["blocking", "event"];
+use support::{Client, DRIVERS, Mta, Process, Sink, Site, alive, dial, eventually, mailrig};
 
 fn delivery(driver: &str, more: &str) -> String {
     format!(
-        "[delivery]\ndriver = \"{driver}\"\nagents_max = 10\n{more}\n[queue]\ndestination_concurrency = 20\n\
-         initial_destination_concurrency = 20\nminimal_backoff = \"1s\"\nmaximal_backoff = \"2s\"\n"
+        "[delivery]\n{}{more}\n[queue]\ndestination_concurrency = 20\n\
+         initial_destination_concurrency = 20\nminimal_backoff = \"1s\"\nmaximal_backoff = \"2s\"\n",
+        dial(driver, 10)
     )
 }
 
@@ -58,6 +57,32 @@ fn is_outcome(line: &str, status: &str) -> bool {
             }
             None => false,
         })
+}
+
+#[test]
+fn a_connection_carries_as_many_messages_as_it_may_and_ends_with_quit() {
+    for driver in DRIVERS {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = Sink::start(folder.path(), "sink", &[]);
+        let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
+        let tables = format!("[delivery]\n{}messages_per_connection = 5\n", dial(driver, 1));
+        let mut mta = Mta::start(folder.path(), &keys, &tables);
+        assert!(send(&mta.address, 18, &[]));
+        mta.control("resume");
+        mta.wait_drained();
+        assert!(mta.process.terminate().success(), "{driver}: {}", mta.log());
+        let ledger = sink.stop();
+        assert_eq!(
+            (&ledger["unique"], &ledger["connections"]),
+            (&18.into(), &4.into()),
+            "{driver}: {ledger}"
+        );
+        // the last one, which had room for two more, as well
+        let outcomes = ledger["outcomes"].as_array().unwrap();
+        let quits =
+            outcomes.iter().find(|outcome| outcome["stage"] == "quit").map(|outcome| &outcome["count"]);
+        assert_eq!(quits, Some(&4.into()), "{driver}: {ledger}");
+    }
 }
 
 #[test]

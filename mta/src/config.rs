@@ -13,8 +13,25 @@ use std::time::Duration;
 pub enum Driver {
     /// One connection, blocking system calls.
     Blocking,
+    /// Many connections, a thread with blocking system calls for each.
+    Threads,
     /// Many connections on one tokio event loop.
     Event,
+}
+
+impl Driver {
+    /// Its name in configuration files and as an agent's argument.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Driver::Blocking => "blocking",
+            Driver::Threads => "threads",
+            Driver::Event => "event",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Driver> {
+        [Driver::Blocking, Driver::Threads, Driver::Event].into_iter().find(|driver| driver.as_str() == word)
+    }
 }
 
 /// How an agent comes into being.
@@ -23,6 +40,10 @@ pub enum Driver {
 pub enum Spawn {
     /// Forked from the starter, which is ready to deliver.
     Zygote,
+    /// Forked from the starter, then executed, as master(8) of Postfix does.
+    Exec,
+    /// As `Zygote`, but all at start-up, and kept.
+    Preforked,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -44,6 +65,8 @@ struct RawConfig {
     relayhost: Option<String>,
     #[serde(default)]
     transport: BTreeMap<String, String>,
+    #[serde(default)]
+    concurrency_limit: BTreeMap<String, u32>,
     #[serde(default = "full")]
     durability: Durability,
     user: Option<String>,
@@ -71,8 +94,17 @@ struct RawDelivery {
     max_use: Option<u64>,
     #[serde(deserialize_with = "settings::duration::deserialize")]
     max_idle: Duration,
+    spawn_rate: u32,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    watchdog: Duration,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    stop_bound: Duration,
+    #[serde(deserialize_with = "settings::size::deserialize_option")]
+    memory_max: Option<u64>,
     messages_per_connection: u32,
     pipelining: bool,
+    #[serde(deserialize_with = "settings::duration::deserialize_option")]
+    timeout: Option<Duration>,
 }
 
 impl Default for RawDelivery {
@@ -84,8 +116,15 @@ impl Default for RawDelivery {
             spawn: Spawn::Zygote,
             max_use: None,
             max_idle: Duration::from_secs(100),
+            // more than a starter can fork: what bounds it is what waits
+            spawn_rate: 10_000,
+            // Postfix: daemon_timeout
+            watchdog: Duration::from_secs(18_000),
+            stop_bound: Duration::from_secs(10),
+            memory_max: None,
             messages_per_connection: 1,
             pipelining: true,
+            timeout: None,
         }
     }
 }
@@ -138,6 +177,8 @@ pub struct Config {
     pub relayhost: Option<NextHop>,
     /// Domain to next hop.
     pub transport: Vec<(String, NextHop)>,
+    /// Next hops with a destination concurrency of their own.
+    pub concurrency_limits: Vec<(NextHop, u32)>,
     pub durability: Durability,
     /// Whom the MTA becomes when it is started as root.
     pub user: Option<String>,
@@ -148,9 +189,20 @@ pub struct Config {
     pub max_message_bytes: u64,
     pub max_sessions: usize,
     pub driver: Driver,
+    /// Delivery runs inside the queue manager's process, as the one agent that `pool` then has.
+    pub within: bool,
+    pub spawn: Spawn,
     pub pool: supervisor::pool::Limits,
+    /// An agent that has a delivery longer than this hangs.
+    pub watchdog: Duration,
+    /// Deliveries in flight at a stop are waited for so long.
+    pub stop_bound: Duration,
+    /// Private writable memory of one agent.
+    pub memory_max_bytes: Option<u64>,
     pub messages_per_connection: u32,
     pub pipelining: bool,
+    /// How long a remote site may take for a connection, and for each reply; `None`: as RFC 5321 says, minutes.
+    pub timeout: Option<Duration>,
     pub scheduler: scheduler::Limits,
 }
 
@@ -159,6 +211,9 @@ pub struct Config {
 const CONNECTIONS_PER_AGENT_MAX: usize = 9_900;
 
 const AGENTS_MAX: usize = 19_000;
+
+/// A page: what is less can't be meant.
+const MEMORY_LEAST_BYTES: u64 = 4096;
 
 impl Config {
     /// Reads and checks a configuration file. The error says what is wrong in which line, and what would be right.
@@ -187,25 +242,60 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     let relayhost = raw.relayhost.map(|text| hop("relayhost", text)).transpose()?;
     let transport = raw.transport.into_iter().map(|(domain, text)| Ok((domain, hop("transport", text)?)));
     let transport = transport.collect::<Result<Vec<_>, (&'static str, String)>>()?;
+    let mut concurrency_limits = Vec::new();
+    for (text, limit) in raw.concurrency_limit {
+        let next_hop = hop("concurrency_limit", text)?;
+        if Some(&next_hop) != relayhost.as_ref() && !transport.iter().any(|(_, other)| *other == next_hop) {
+            let why = format!("`{next_hop}` is limited, and neither relayhost nor a transport leads there");
+            return Err(("concurrency_limit", why));
+        }
+        if limit == 0 {
+            return Err((
+                "concurrency_limit",
+                format!("a limit of 0 for `{next_hop}` delivers nothing: at least 1"),
+            ));
+        }
+        concurrency_limits.push((next_hop, limit));
+    }
     let RawDelivery { driver, agents_max, connections_per_agent, .. } = raw.delivery;
-    if !(1..=AGENTS_MAX).contains(&agents_max) {
-        return Err(("agents_max", format!("`agents_max` is {agents_max}: 1 to {AGENTS_MAX} can be run")));
+    let within = agents_max == 0;
+    if within && driver != Driver::Event {
+        let why = "`agents_max` is 0: inside the queue manager only the event driver runs; write driver = \"event\", or 1 or more agents";
+        return wrong("agents_max", why);
+    }
+    if within && raw.delivery.memory_max.is_some() {
+        let why = "`memory_max` is for agents, and with agents_max = 0 there are none; leave it out";
+        return wrong("memory_max", why);
+    }
+    if agents_max > AGENTS_MAX {
+        return Err(("agents_max", format!("`agents_max` is {agents_max}: up to {AGENTS_MAX} can be run")));
     }
     let connections_per_agent = match (driver, connections_per_agent) {
         (Driver::Blocking, None | Some(1)) => 1,
         (Driver::Blocking, Some(_)) => {
-            let why = "a blocking agent has one connection: leave `connections_per_agent` out, or use driver = \"event\"";
+            let why = "a blocking agent has one connection: leave `connections_per_agent` out, or use driver = \"threads\" or \"event\"";
             return wrong("connections_per_agent", why);
         }
+        (Driver::Threads, None) => 100,
         (Driver::Event, None) => 1000,
-        (Driver::Event, Some(count)) if (1..=CONNECTIONS_PER_AGENT_MAX).contains(&count) => count,
-        (Driver::Event, Some(count)) => {
+        (Driver::Threads | Driver::Event, Some(count))
+            if (1..=CONNECTIONS_PER_AGENT_MAX).contains(&count) =>
+        {
+            count
+        }
+        (Driver::Threads | Driver::Event, Some(count)) => {
             let why = format!(
                 "`connections_per_agent` is {count}: 1 to {CONNECTIONS_PER_AGENT_MAX} fit in a process"
             );
             return Err(("connections_per_agent", why));
         }
     };
+    if raw.delivery.timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return wrong(
+            "timeout",
+            "`timeout` is 0: no site could answer in time; write 1s or more, or leave it out",
+        );
+    }
     if raw.queue.destination_concurrency == 0 || raw.queue.initial_destination_concurrency == 0 {
         return wrong(
             "destination_concurrency",
@@ -217,6 +307,12 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     }
     if raw.delivery.max_idle.is_zero() {
         return wrong("max_idle", "`max_idle` is 0: no agent would live to be used; write 100s");
+    }
+    if raw.delivery.memory_max.is_some_and(|bytes| bytes < MEMORY_LEAST_BYTES) {
+        return wrong("memory_max", "`memory_max` is too little for any process: write 16MiB or more");
+    }
+    if raw.delivery.watchdog.is_zero() {
+        return wrong("watchdog", "`watchdog` is 0: every agent would be killed at once; write 5h");
     }
     if raw.max_sessions == 0 {
         return wrong("max_sessions", "`max_sessions` is 0: no mail would come in");
@@ -230,13 +326,13 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     }
     // reuse limits are for agents of one connection: with many, a limit would end the busiest for nothing
     let max_use = raw.delivery.max_use.unwrap_or(if driver == Driver::Blocking { 100 } else { 0 });
-    let Spawn::Zygote = raw.delivery.spawn;
     Ok(Config {
         listen: raw.listen,
         spool: raw.spool,
         control: raw.control,
         relayhost,
         transport,
+        concurrency_limits,
         durability: raw.durability,
         user: raw.user,
         paused: raw.paused,
@@ -245,14 +341,22 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
         max_message_bytes: raw.max_message_size,
         max_sessions: raw.max_sessions,
         driver,
+        within,
+        spawn: raw.delivery.spawn,
+        watchdog: raw.delivery.watchdog,
+        stop_bound: raw.delivery.stop_bound,
+        memory_max_bytes: raw.delivery.memory_max,
         pool: supervisor::pool::Limits {
-            agents_max,
+            agents_max: agents_max.max(1),
             connections_per_agent,
             max_use,
             max_idle: raw.delivery.max_idle,
+            spawn_rate: raw.delivery.spawn_rate,
+            preforked: raw.delivery.spawn == Spawn::Preforked,
         },
         messages_per_connection: raw.delivery.messages_per_connection,
         pipelining: raw.delivery.pipelining,
+        timeout: raw.delivery.timeout,
         scheduler: scheduler::Limits {
             destination_concurrency: raw.queue.destination_concurrency,
             initial_destination_concurrency: raw.queue.initial_destination_concurrency,

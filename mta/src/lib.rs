@@ -3,7 +3,9 @@
 //! Everything it does lives in the crates below this folder; see ARCHITECTURE.md.
 
 mod config;
+mod executed;
 mod run;
 
 pub use config::{Config, Driver};
+pub use executed::agent_process;
 pub use run::run;

@@ -1,6 +1,7 @@
 //! From a configuration to running processes.
 
-use crate::config::{Config, Driver, Durability};
+use crate::config::{Config, Durability, Spawn};
+use crate::executed::{become_agent, deliver};
 use delivery::AgentOptions;
 use spool::files::FilesSpool;
 use std::io;
@@ -57,7 +58,7 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     let roles = roles(&config, durability);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
-    let ended = supervisor::starter::run(descriptors, roles, tell);
+    let ended = supervisor::starter::run(descriptors, roles, config.stop_bound, tell);
     // best effort: a path that stays behind is recognised as stale at the next start
     let _ = std::fs::remove_file(&config.control);
     ended.map_err(|error| format!("starter: {error}"))
@@ -79,25 +80,42 @@ fn roles(
     let hostname: Arc<str> = config.hostname.as_str().into();
     let mut session = smtp::client::Options::new(config.hostname.as_str());
     session.pipelining = config.pipelining;
+    if let Some(timeout) = config.timeout {
+        session.timeouts = smtp::client::Timeouts::all(timeout);
+    }
     let options = AgentOptions {
         session: Arc::new(session),
-        connect_timeout: CONNECT_TIMEOUT,
+        connect_timeout: config.timeout.unwrap_or(CONNECT_TIMEOUT),
+        connections: config.pool.connections_per_agent,
         messages_per_connection: config.messages_per_connection,
         session_idle: SESSION_IDLE,
+        memory_max_bytes: config.memory_max_bytes,
     };
+    let mut agent_options = Vec::new();
+    if config.spawn == Spawn::Exec {
+        options.encode(&mut agent_options);
+    }
     let reception = server::Settings {
         hostname: hostname.clone(),
         max_message_bytes: config.max_message_bytes,
         max_sessions: config.max_sessions,
     };
+    let (driver, spawn, spool_path) = (config.driver, config.spawn, config.spool.clone());
+    let within_options = options.clone();
     let queue = queue::Settings {
         hostname,
         routes: queue::Routes::new(config.transport.clone(), config.relayhost.clone()),
         scheduler: config.scheduler.clone(),
+        concurrency_limits: config.concurrency_limits.clone(),
         pool: config.pool.clone(),
+        watchdog: config.watchdog,
+        memory_limit: config.memory_max_bytes.is_some(),
+        stop_bound: config.stop_bound,
         paused: config.paused,
+        within: config
+            .within
+            .then(|| queue::DriverWithin::new(move |socket| deliver(socket, driver, &within_options))),
     };
-    let (driver, spool_path) = (config.driver, config.spool.clone());
     Roles {
         queue: move |ends: QueueEnds| match FilesSpool::open(&spool_path, durability) {
             Ok(spool) => {
@@ -114,10 +132,11 @@ fn roles(
             }
         },
         reception: move |listeners: Vec<OwnedFd>, queue: UnixStream| server::run(listeners, queue, reception),
-        agent: move |socket: UnixStream| match driver {
-            Driver::Blocking => agent::run(socket, &options),
-            Driver::Event => event::run(socket, &options),
+        agent: move |socket: UnixStream| match spawn {
+            Spawn::Zygote | Spawn::Preforked => deliver(socket, driver, &options),
+            Spawn::Exec => become_agent(socket, driver),
         },
+        agent_options,
     }
 }
 

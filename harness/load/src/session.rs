@@ -88,24 +88,8 @@ impl Options {
             },
             auth: self.auth.clone(),
             auth_without_tls: local,
-            timeouts: self.timeout.map_or_else(Timeouts::default, timeouts),
+            timeouts: self.timeout.map_or_else(Timeouts::default, Timeouts::all),
         }
-    }
-}
-
-fn timeouts(all: Duration) -> Timeouts {
-    Timeouts {
-        greeting: all,
-        hello: all,
-        start_tls: all,
-        auth: all,
-        mail: all,
-        rcpt: all,
-        data_init: all,
-        data_block: all,
-        data_end: all,
-        rset: all,
-        quit: all,
     }
 }
 

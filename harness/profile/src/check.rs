@@ -1,7 +1,7 @@
 //! From the text to an experiment: every value is checked here, and each refusal names its line and what to do.
 
-use crate::experiment::{Driver, Durability, Experiment, LoadModel, Mta, Placement, Queue, Spawn, Tls};
-use crate::plan::{Plan, Point, SubjectPlan};
+use crate::experiment::{Driver, Durability, Experiment, LoadModel, MtaWord, Placement, Queue, Spawn, Tls};
+use crate::plan::{DialPlan, MtaPlan, Plan, Point, SubjectPlan};
 use crate::raw::{RawProfile, RawQueue, RawStages, RawSubject, Texts};
 use crate::sink::Sink;
 use crate::value::Checker;
@@ -135,23 +135,44 @@ impl Checker<'_> {
     fn subject(&self, at: &str, raw: &RawSubject, profile: &RawProfile) -> Result<SubjectPlan, Error> {
         let key = |name: &str| format!("{at}.{name}");
         self.name(&key("name"), &raw.name)?;
-        let driver = self.word(&key("driver"), Some(&raw.driver), "", Driver::ALL, |w| w.as_str())?;
+        let mta = match self.word(&key("mta"), raw.mta.as_deref(), "mailrig", MtaWord::ALL, |w| w.as_str())? {
+            MtaWord::Mailrig => MtaPlan::Mailrig(self.dial_plan(at, raw)?),
+            MtaWord::Wire => self.wire_has_no_dial(at, raw).map(|()| MtaPlan::Wire)?,
+        };
+        Ok(SubjectPlan {
+            key: at.to_owned(),
+            name: raw.name.clone(),
+            mta,
+            messages_per_connection: self.number(
+                "load.messages_per_connection",
+                profile.load.messages_per_connection,
+                1,
+                1..=1_000_000,
+            )?,
+            pipelining: profile.load.pipelining.unwrap_or(true),
+        })
+    }
+
+    fn dial_plan(&self, at: &str, raw: &RawSubject) -> Result<DialPlan, Error> {
+        let key = |name: &str| format!("{at}.{name}");
+        let missing = |name: &str| self.error(at, format!("missing key `{name}` in [[subject]]"));
+        let driver = raw.driver.as_deref().ok_or_else(|| missing("driver"))?;
+        let driver = self.word(&key("driver"), Some(driver), "", Driver::ALL, |w| w.as_str())?;
         let max_use = match driver {
             Driver::Blocking => 100,
-            Driver::Event => 0,
+            Driver::Threads | Driver::Event => 0,
         };
         let max_idle = raw.max_idle.unwrap_or(MAX_IDLE);
         if max_idle.is_zero() {
             let error = self.error(&key("max_idle"), "`max_idle` is zero: every agent would end at once");
             return Err(error.with_hint("write 1s or more; 100s is the default"));
         }
-        Ok(SubjectPlan {
-            key: at.to_owned(),
-            name: raw.name.clone(),
-            mta: self.word(&key("mta"), raw.mta.as_deref(), "mailrig", Mta::ALL, |w| w.as_str())?,
+        Ok(DialPlan {
             driver,
-            agents_max: raw.agents_max,
-            connections_per_agent: raw.connections_per_agent,
+            agents_max: raw.agents_max.ok_or_else(|| missing("agents_max"))?,
+            connections_per_agent: raw
+                .connections_per_agent
+                .ok_or_else(|| missing("connections_per_agent"))?,
             spawn: self.word(&key("spawn"), raw.spawn.as_deref(), "zygote", Spawn::ALL, |w| w.as_str())?,
             max_use: self.number(&key("max_use"), raw.max_use, max_use, 0..=u32::MAX)?,
             max_idle,
@@ -162,15 +183,28 @@ impl Checker<'_> {
                 Durability::ALL,
                 |w| w.as_str(),
             )?,
-            messages_per_connection: self.number(
-                "load.messages_per_connection",
-                profile.load.messages_per_connection,
-                1,
-                1..=1_000_000,
-            )?,
-            pipelining: profile.load.pipelining.unwrap_or(true),
-            queue: self.queue(&key("queue"), &raw.queue)?,
+            queue: self.queue(&key("queue"), raw.queue.as_ref().unwrap_or(&RawQueue::default()))?,
         })
+    }
+
+    fn wire_has_no_dial(&self, at: &str, raw: &RawSubject) -> Result<(), Error> {
+        let keys = [
+            ("driver", raw.driver.is_some()),
+            ("agents_max", raw.agents_max.is_some()),
+            ("connections_per_agent", raw.connections_per_agent.is_some()),
+            ("spawn", raw.spawn.is_some()),
+            ("max_use", raw.max_use.is_some()),
+            ("max_idle", raw.max_idle.is_some()),
+            ("durability", raw.durability.is_some()),
+            ("queue", raw.queue.is_some()),
+        ];
+        match keys.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = format!("`{name}` says nothing about the wire: there is no MTA on it");
+                Err(self.error(&format!("{at}.{name}"), message).with_hint("take it out"))
+            }
+        }
     }
 
     fn queue(&self, at: &str, raw: &RawQueue) -> Result<Queue, Error> {

@@ -52,18 +52,51 @@ pub struct Trial {
 pub struct Subject {
     pub name: String,
     pub mta: Mta,
+    /// Messages that one connection to the sink carries; 1 opens a connection for each.
+    pub messages_per_connection: u32,
+    pub pipelining: bool,
+}
+
+/// The mail transfer agent between load generator and sink.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mta {
+    Mailrig(Dial),
+    /// None: the load generator speaks to the sink itself, which is the ceiling for every other subject.
+    Wire,
+}
+
+/// mailrig's architecture, and how its queue is run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dial {
     pub driver: Driver,
+    /// 0: delivery runs inside the queue manager's process.
     pub agents_max: u32,
+    /// At most; inside the queue manager's process all there are.
     pub connections_per_agent: u32,
     pub spawn: Spawn,
     /// Deliveries after which an agent ends; 0 is no limit.
     pub max_use: u32,
     pub max_idle: Duration,
     pub durability: Durability,
-    /// Messages that one connection to the sink carries; 1 opens a connection for each.
-    pub messages_per_connection: u32,
-    pub pipelining: bool,
     pub queue: Queue,
+}
+
+impl Mta {
+    /// The word of the profile and of the CSV.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Mta::Mailrig(_) => MtaWord::Mailrig.as_str(),
+            Mta::Wire => MtaWord::Wire.as_str(),
+        }
+    }
+
+    /// `None`: there is none to turn.
+    pub fn dial(&self) -> Option<&Dial> {
+        match self {
+            Mta::Mailrig(dial) => Some(dial),
+            Mta::Wire => None,
+        }
+    }
 }
 
 /// The queue manager's settings that a profile may change.
@@ -116,8 +149,11 @@ words! {
 }
 
 words! {
-    /// The mail transfer agent.
-    Mta { Mailrig = "mailrig" }
+    /// The name of an [`Mta`].
+    MtaWord {
+        Mailrig = "mailrig",
+        Wire = "wire",
+    }
 }
 
 words! {
@@ -125,6 +161,8 @@ words! {
     Driver {
         /// One connection an agent, no runtime.
         Blocking = "blocking",
+        /// Many connections, a thread for each.
+        Threads = "threads",
         /// Many connections on one event loop.
         Event = "event",
     }
@@ -135,6 +173,10 @@ words! {
     Spawn {
         /// Forked from the starter, nothing executed.
         Zygote = "zygote",
+        /// Forked and executed, as master(8) of Postfix does.
+        Exec = "exec",
+        /// Forked at start-up, as many as may be, and kept.
+        Preforked = "preforked",
     }
 }
 

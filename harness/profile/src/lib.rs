@@ -4,6 +4,8 @@
 //! be wrong with a profile is found here, with file, line and what to write instead.
 
 mod check;
+mod descriptors;
+mod dial;
 mod experiment;
 mod order;
 mod plan;
@@ -13,6 +15,6 @@ mod value;
 
 pub use check::{Context, parse, read};
 pub use experiment::{
-    Driver, Durability, Experiment, Load, LoadModel, Mta, Placement, Queue, Spawn, Subject, Tls, Trial,
+    Dial, Driver, Durability, Experiment, Load, LoadModel, Mta, Placement, Queue, Spawn, Subject, Tls, Trial,
 };
 pub use sink::Sink;

@@ -1,6 +1,7 @@
 //! From checked parts to the list of trials: what each subject means at each point, and how much mail it gets.
 
-use crate::experiment::{Driver, Durability, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial};
+use crate::descriptors::DescriptorLimit;
+use crate::experiment::{Dial, Driver, Durability, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial};
 use crate::order::{interleave, mix};
 use crate::raw::Count;
 use crate::sink::Sink;
@@ -38,7 +39,17 @@ pub(crate) struct SubjectPlan {
     /// Where it stands in the profile, for messages.
     pub key: String,
     pub name: String,
-    pub mta: Mta,
+    pub mta: MtaPlan,
+    pub messages_per_connection: u32,
+    pub pipelining: bool,
+}
+
+pub(crate) enum MtaPlan {
+    Mailrig(DialPlan),
+    Wire,
+}
+
+pub(crate) struct DialPlan {
     pub driver: Driver,
     pub agents_max: Count,
     pub connections_per_agent: Count,
@@ -46,8 +57,6 @@ pub(crate) struct SubjectPlan {
     pub max_use: u32,
     pub max_idle: Duration,
     pub durability: Durability,
-    pub messages_per_connection: u32,
-    pub pipelining: bool,
     pub queue: Queue,
 }
 
@@ -103,117 +112,35 @@ impl Checker<'_> {
         plan: &Plan,
         notes: &mut Vec<String>,
     ) -> Result<Subject, Error> {
-        let (agents_max, connections_per_agent) =
-            self.dial(subject, point.concurrency, plan.descriptors_max, notes)?;
+        let limit = DescriptorLimit { files: plan.descriptors_max };
+        if u64::from(point.concurrency) > limit.sockets() {
+            let message =
+                format!("a concurrency of {} is more connections than the sink can hold", point.concurrency);
+            return Err(self.error("points.concurrency", message).with_hint(limit.hint()));
+        }
+        let mta = match &subject.mta {
+            MtaPlan::Wire => Mta::Wire,
+            MtaPlan::Mailrig(dial) => {
+                let (agents_max, connections_per_agent) =
+                    self.dial(subject, dial, point.concurrency, &limit, notes)?;
+                Mta::Mailrig(Dial {
+                    driver: dial.driver,
+                    agents_max,
+                    connections_per_agent,
+                    spawn: dial.spawn,
+                    max_use: dial.max_use,
+                    max_idle: dial.max_idle,
+                    durability: dial.durability,
+                    queue: dial.queue.clone(),
+                })
+            }
+        };
         Ok(Subject {
             name: subject.name.clone(),
-            mta: subject.mta,
-            driver: subject.driver,
-            agents_max,
-            connections_per_agent,
-            spawn: subject.spawn,
-            max_use: subject.max_use,
-            max_idle: subject.max_idle,
-            durability: subject.durability,
+            mta,
             messages_per_connection: subject.messages_per_connection,
             pipelining: subject.pipelining,
-            queue: subject.queue.clone(),
         })
-    }
-
-    /// Agents and connections of each, for one concurrency, as the descriptor limit allows.
-    fn dial(
-        &self,
-        subject: &SubjectPlan,
-        concurrency: u32,
-        descriptors_max: u64,
-        notes: &mut Vec<String>,
-    ) -> Result<(u32, u32), Error> {
-        let name = &subject.name;
-        let agents_key = format!("{}.agents_max", subject.key);
-        let connections_key = format!("{}.connections_per_agent", subject.key);
-        let one_process = descriptors_max.saturating_sub(DESCRIPTORS_KEPT);
-        let limit_hint = format!(
-            "a process may hold {descriptors_max} files here; raise the limit (ulimit -n) or lower the value"
-        );
-        if u64::from(concurrency) > one_process {
-            let message =
-                format!("a concurrency of {concurrency} is more connections than the sink can hold");
-            return Err(self.error("points.concurrency", message).with_hint(limit_hint));
-        }
-        let mut agents = match subject.agents_max {
-            Count::Concurrency => concurrency,
-            Count::Number(0) => {
-                let message = format!(
-                    "`agents_max` of `{name}` is 0: delivery inside the queue manager is not there yet"
-                );
-                return Err(self
-                    .error(&agents_key, message)
-                    .with_hint("write 1 or more, or \"concurrency\""));
-            }
-            Count::Number(agents) => agents,
-        };
-        let mut connections = match subject.connections_per_agent {
-            Count::Concurrency if subject.agents_max == Count::Concurrency => {
-                let message = format!("`{name}` has concurrency agents of concurrency connections each");
-                return Err(self.error(&connections_key, message).with_hint("make one of the two a number"));
-            }
-            Count::Concurrency => concurrency,
-            Count::Number(0) => {
-                let message = format!("`connections_per_agent` of `{name}` is 0: nothing could be delivered");
-                return Err(self
-                    .error(&connections_key, message)
-                    .with_hint("write 1 or more, or \"concurrency\""));
-            }
-            Count::Number(connections) => connections,
-        };
-        match subject.driver {
-            Driver::Blocking if subject.connections_per_agent != Count::Number(1) => {
-                let message =
-                    format!("`{name}` has the driver blocking, which holds one connection an agent");
-                return Err(self
-                    .error(&connections_key, message)
-                    .with_hint("write connections_per_agent = 1, or driver = \"event\""));
-            }
-            Driver::Blocking => {}
-            Driver::Event => {
-                // A socket a connection, and at worst a file for each while large bodies are sent.
-                let most = u32::try_from(one_process / 2).unwrap_or(u32::MAX).max(1);
-                if connections > most && subject.connections_per_agent == Count::Concurrency {
-                    let needed = concurrency.div_ceil(most).max(agents);
-                    if needed > agents {
-                        notes.push(format!(
-                            "`{name}` has {needed} agents instead of {agents} at concurrency {concurrency}: \
-                             an agent holds at most {most} connections with {descriptors_max} files"
-                        ));
-                    }
-                    agents = needed;
-                    connections = concurrency.div_ceil(agents);
-                } else if connections > most {
-                    let message = format!(
-                        "`{name}` has {connections} connections an agent, more than the {most} that fit"
-                    );
-                    return Err(self.error(&connections_key, message).with_hint(limit_hint));
-                }
-            }
-        }
-        if u64::from(agents) > one_process {
-            let message =
-                format!("`{name}` has {agents} agents, more than the queue manager can hold a socket to");
-            return Err(self.error(&agents_key, message).with_hint(limit_hint));
-        }
-        let held = u64::from(agents) * u64::from(connections);
-        if held < u64::from(concurrency) {
-            let message = format!(
-                "`{name}` holds {held} connections at most ({agents} agents x {connections}), so a \
-                 concurrency of {concurrency} is never reached"
-            );
-            let key = if subject.agents_max == Count::Concurrency { &connections_key } else { &agents_key };
-            return Err(self
-                .error(key, message)
-                .with_hint("write \"concurrency\" for one of the two, or take the point out"));
-        }
-        Ok((agents, connections))
     }
 
     /// As many messages as take about the wished time if nothing but the sink's delays and the concurrency limits them.
@@ -283,8 +210,6 @@ impl Checker<'_> {
     }
 }
 
-/// Kept free in every process for listeners, logs, the spool and the control socket.
-const DESCRIPTORS_KEPT: u64 = 100;
 /// How long a trial takes where the profile does not say.
 const DURATION: Duration = Duration::from_secs(2);
 const MESSAGES_MIN: u64 = 50;

@@ -96,16 +96,15 @@ impl<T> RawStages<T> {
 pub(crate) struct RawSubject {
     pub name: String,
     pub mta: Option<String>,
-    pub driver: String,
-    pub agents_max: Count,
-    pub connections_per_agent: Count,
+    pub driver: Option<String>,
+    pub agents_max: Option<Count>,
+    pub connections_per_agent: Option<Count>,
     pub spawn: Option<String>,
     pub max_use: Option<u32>,
     #[serde(default, deserialize_with = "settings::duration::deserialize_option")]
     pub max_idle: Option<Duration>,
     pub durability: Option<String>,
-    #[serde(default)]
-    pub queue: RawQueue,
+    pub queue: Option<RawQueue>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -106,9 +106,6 @@ impl Checker<'_> {
 
 /// Words that are understood and refused by name: keys and the values that a later version will take.
 const LATER: &[(&str, &str)] = &[
-    ("driver", "threads"),
-    ("spawn", "exec"),
-    ("spawn", "preforked"),
     ("mta", "postfix"),
     ("mta", "exim"),
     ("mta", "opensmtpd"),

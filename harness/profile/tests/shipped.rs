@@ -43,13 +43,14 @@ fn quick_compares_the_two_ends_of_the_dial() {
     assert!(quick.trials.iter().map(|trial| trial.order).eq(1..=18));
     for trial in &quick.trials {
         let subject = &trial.subject;
-        let dial = (subject.driver, subject.agents_max, subject.connections_per_agent, subject.max_use);
+        let dial = subject.mta.dial().expect("a mailrig");
+        assert_eq!(dial.max_idle, Duration::from_secs(100));
+        let dial = (dial.driver, dial.agents_max, dial.connections_per_agent, dial.max_use);
         match subject.name.as_str() {
             "process" => assert_eq!(dial, (Driver::Blocking, trial.concurrency, 1, 100)),
             "event" => assert_eq!(dial, (Driver::Event, 1, trial.concurrency, 0)),
             other => panic!("no subject {other}"),
         }
-        assert_eq!(subject.max_idle, Duration::from_secs(100));
         assert_eq!(subject.messages_per_connection, 1);
         assert_eq!((trial.load.model, trial.load.size_bytes), (LoadModel::Preload, 4096));
         assert_eq!(trial.sink.arguments(), ["--delay", "each=20ms"]);
@@ -74,6 +75,26 @@ fn quick_compares_the_two_ends_of_the_dial() {
 }
 
 #[test]
+fn the_dial_holds_the_same_connections_in_every_way() {
+    let dial = read("dial.toml");
+    assert_eq!(dial.subjects.len(), 10);
+    for trial in &dial.trials {
+        let subject = &trial.subject;
+        let settings = subject.mta.dial().expect("a mailrig");
+        let (agents, connections) = (settings.agents_max, settings.connections_per_agent);
+        assert_eq!((agents.max(1) * connections, trial.concurrency), (2000, 2000), "{}", subject.name);
+        let name = match agents {
+            0 => "within".to_owned(),
+            _ => format!("{}-{agents}x{connections}", settings.driver.as_str()),
+        };
+        assert_eq!((subject.name.as_str(), settings.max_use), (name.as_str(), 0));
+    }
+    let architectures = read("architectures.toml");
+    assert_eq!(architectures.subjects[0], "wire", "what ratios refer to");
+    assert!(architectures.trials.iter().all(|trial| trial.sink.arguments().is_empty()));
+}
+
+#[test]
 fn the_command_line_narrows_a_profile() {
     let context = Context { repeats: Some(1), only: vec!["event".to_owned()], descriptors_max: 20_000 };
     let quick =
@@ -92,8 +113,8 @@ fn an_agent_too_many_connections_for_its_files_gets_company() {
     let quick =
         profile::read(&folder().join("quick.toml"), &context).unwrap_or_else(|error| panic!("{error}"));
     let event = quick.trials.iter().find(|trial| trial.subject.name == "event" && trial.concurrency == 500);
-    let subject = &event.expect("the point").subject;
-    assert_eq!((subject.agents_max, subject.connections_per_agent), (2, 250));
+    let dial = event.expect("the point").subject.mta.dial().expect("a mailrig");
+    assert_eq!((dial.agents_max, dial.connections_per_agent), (2, 250));
     assert_eq!(quick.notes.len(), 1, "{:?}", quick.notes);
     assert!(
         quick.notes[0].contains("`event` has 2 agents instead of 1 at concurrency 500"),

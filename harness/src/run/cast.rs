@@ -1,18 +1,19 @@
 //! The processes of one trial, started in their places and stopped in good order.
 
-use super::results::{self, Sent};
+use super::outside::{self, Outside};
+use super::results::Sent;
 use super::rig::{Rig, Scratch};
 use super::settings_text::mta_toml;
 use super::trouble::Trouble;
 use measure::InvalidReason;
-use profile::{LoadModel, Trial};
+use profile::{Dial, LoadModel, Trial};
 use rustix::process::Pid;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use subject::child::{Child, Launcher, Output, Stopped};
+use subject::child::{Child, Launcher, Output};
 use subject::control::{Control, Status};
 use subject::cores::Cores;
 use subject::enter::Place;
@@ -23,7 +24,7 @@ use subject::role::Role;
 use subject::sampling::{Source, Watched};
 
 /// Until a child listens.
-const START_BOUND: Duration = Duration::from_secs(20);
+pub const START_BOUND: Duration = Duration::from_secs(20);
 /// For an answer of the control socket.
 pub const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// Between two looks at the queue while nothing suggests that it is empty: an answer costs the queue manager time
@@ -32,9 +33,9 @@ pub const STATUS_EVERY: Duration = Duration::from_millis(250);
 /// Until the MTA has ended after SIGTERM.
 const MTA_GRACE: Duration = Duration::from_secs(10);
 /// Until the sink has ended, with its trace of every delivery written.
-const SINK_GRACE: Duration = Duration::from_secs(30);
+pub const SINK_GRACE: Duration = Duration::from_secs(30);
 /// For either when the operator wants to stop: nobody reads ledger and trace.
-const HURRIED_GRACE: Duration = Duration::from_millis(500);
+pub const HURRIED_GRACE: Duration = Duration::from_millis(500);
 
 pub struct Cast {
     pub mta: Child,
@@ -60,8 +61,8 @@ pub struct Cast {
 pub struct Paths {
     pub ledger: PathBuf,
     pub trace: PathBuf,
-    sent: PathBuf,
-    send_log: PathBuf,
+    pub sent: PathBuf,
+    pub send_log: PathBuf,
 }
 
 impl Paths {
@@ -78,40 +79,37 @@ impl Paths {
 
 impl Cast {
     /// Sink and MTA, ready, each role in its group.
-    pub fn start(rig: &Rig, trial: &Trial, cores: &Cores, scratch: &Scratch) -> Result<Cast, Trouble> {
+    pub fn start(
+        rig: &Rig,
+        trial: &Trial,
+        dial: &Dial,
+        cores: &Cores,
+        scratch: &Scratch,
+    ) -> Result<Cast, Trouble> {
         let subject_failed = Trouble::of(InvalidReason::SubjectFailed);
-        let sink_failed = Trouble::of(InvalidReason::SinkFailed);
         let groups = rig.groups.as_ref().map(|base| base.trial()).transpose().map_err(&subject_failed)?;
-        let place = |role: Role, cores: &[usize]| {
-            let group = groups.as_ref().and_then(|groups| groups.of(role));
-            Place {
-                groups: group.map_or(Vec::new(), |group| group.directories().to_vec()),
-                cores: cores.to_vec(),
-            }
-        };
+        let place = |role: Role, cores: &[usize]| outside::place(groups.as_ref(), role, cores);
         let paths = Paths::of(scratch);
 
-        let log = scratch.dir.join("sink.log");
-        let arguments = sink_arguments(trial, &paths);
-        let start = |name, place: &Place, arguments: &[OsString], log: &Path| {
-            rig.launcher.start(name, place, arguments, Output::Piped, log)
-        };
-        let mut sink =
-            start("sink", &place(Role::Sink, &cores.others), &arguments, &log).map_err(&sink_failed)?;
-        let sink_live = Live::read(sink.stdout().expect("standard output is piped"));
-        let sink_address = sink_live.ready(&mut sink, START_BOUND, &rig.interrupt).map_err(&sink_failed)?;
+        let sink_place = place(Role::Sink, &cores.others);
+        let Outside { child: sink, live: sink_live, address: sink_address } =
+            outside::start_sink(rig, trial, &sink_place, scratch, &paths)?;
 
         let config = scratch.dir.join("mta.toml");
         let control_path = scratch.sockets.join("control");
         let wrong = |what: String| Trouble::new(InvalidReason::SubjectFailed, what);
-        let text = mta_toml(trial, sink_address, &scratch.dir.join("spool"), &control_path).map_err(wrong)?;
+        let text =
+            mta_toml(trial, dial, sink_address, &scratch.dir.join("spool"), &control_path).map_err(wrong)?;
         std::fs::write(&config, text)
             .map_err(|error| wrong(format!("writing {}: {error}", config.display())))?;
         let log = scratch.dir.join("mta.log");
         let arguments: Vec<OsString> =
             ["mta".into(), "run".into(), "--with-parent".into(), "--config".into(), config.into()].into();
-        let mut mta =
-            start("MTA", &place(Role::Agents, &cores.subject), &arguments, &log).map_err(&subject_failed)?;
+        let mta_place = place(Role::Agents, &cores.subject);
+        let mut mta = rig
+            .launcher
+            .start("MTA", &mta_place, &arguments, Output::Piped, &log)
+            .map_err(&subject_failed)?;
         let mta_live = Live::read(mta.stdout().expect("standard output is piped"));
         let mta_address = mta_live.ready(&mut mta, START_BOUND, &rig.interrupt).map_err(&subject_failed)?;
         let mut control = Control::connect(&control_path, &rig.interrupt).map_err(&subject_failed)?;
@@ -145,25 +143,8 @@ impl Cast {
 
     /// The load generator, at work on all the trial's mail.
     pub fn start_load(&self, trial: &Trial, run: &str) -> Result<Child, Trouble> {
-        let load = &trial.load;
-        let mut arguments: Vec<OsString> = vec!["send".into(), self.mta_address.to_string().into()];
-        let options = [
-            ("--connections", load.connections.to_string()),
-            ("--messages", load.messages.to_string()),
-            ("--size", load.size_bytes.to_string()),
-            ("--from", load.sender.clone()),
-            ("--to", load.recipient.clone()),
-            ("--run", run.to_owned()),
-        ];
-        for (option, value) in options {
-            arguments.extend([option.into(), value.into()]);
-        }
-        arguments.extend([
-            "--json".into(),
-            self.paths.sent.clone().into(),
-            "--quiet".into(),
-            "--with-parent".into(),
-        ]);
+        let connections = trial.load.connections;
+        let arguments = outside::load_arguments(trial, self.mta_address, connections, run, &self.paths);
         let log = &self.paths.send_log;
         let started =
             self.launcher.start("load generator", &self.load_place, &arguments, Output::Discarded, log);
@@ -191,15 +172,7 @@ impl Cast {
             }
             Err(error) => return Err(load_failed(error)),
         };
-        let failed = |what: String| Trouble::new(InvalidReason::LoadFailed, what);
-        let sent: Sent = results::read(&self.paths.sent).map_err(|problem| {
-            failed(format!("the load generator ended with {status}; {problem}; {}", load.last_lines()))
-        })?;
-        if sent.accepted < sent.messages {
-            let (accepted, messages, errors) = (sent.accepted, sent.messages, sent.errors_text());
-            return Err(failed(format!("only {accepted} of {messages} messages were accepted: {errors}")));
-        }
-        Ok(sent)
+        outside::read_sent(&mut load, status, &self.paths)
     }
 
     pub fn status(&mut self) -> Result<Status, Trouble> {
@@ -258,38 +231,9 @@ impl Cast {
         let grace = |calm: Duration| if hurried { HURRIED_GRACE } else { calm };
         let mut problems = Vec::new();
         for (child, grace) in [(&mut self.mta, grace(MTA_GRACE)), (&mut self.sink, grace(SINK_GRACE))] {
-            match child.stop(grace) {
-                Ok(Stopped::Itself(status)) if status.success() => {}
-                Ok(Stopped::Itself(status)) => {
-                    problems.push(format!(
-                        "the {} ended with {status}: {}",
-                        child.name(),
-                        child.last_lines()
-                    ));
-                }
-                Ok(Stopped::Killed) if hurried => {}
-                Ok(Stopped::Killed) => {
-                    problems.push(format!(
-                        "the {} did not end within {} s and was killed",
-                        child.name(),
-                        grace.as_secs()
-                    ));
-                }
-                Err(error) => problems.push(error.to_string()),
-            }
+            problems.extend(outside::stop(child, grace, hurried));
         }
-        if let Some(groups) = &self.groups {
-            for role in Role::STARTED {
-                let left = groups.of(role).map_or(0, |group| group.processes().len());
-                if left > 0 && !hurried {
-                    problems.push(format!(
-                        "{left} processes of the role {} outlived the trial and were killed",
-                        role.as_str()
-                    ));
-                }
-            }
-            problems.extend(groups.remove().err().map(|error| error.to_string()));
-        }
+        problems.extend(outside::remove_groups(self.groups.as_ref(), hurried));
         problems
     }
 }
@@ -300,18 +244,4 @@ pub const STARTER: &str = "starter";
 fn note_agents(agents: &Mutex<Vec<Pid>>, status: &Status) {
     let pids = status.pids.agents.iter().filter_map(|pid| Pid::from_raw(*pid)).collect();
     *agents.lock().unwrap_or_else(PoisonError::into_inner) = pids;
-}
-
-fn sink_arguments(trial: &Trial, paths: &Paths) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["sink".into(), "--listen".into(), "127.0.0.1:0".into()];
-    arguments.extend(trial.sink.arguments().into_iter().map(OsString::from));
-    arguments.extend([
-        "--seed".into(),
-        trial.seed.to_string().into(),
-        "--live".into(),
-        "--with-parent".into(),
-    ]);
-    arguments.extend(["--ledger".into(), paths.ledger.clone().into()]);
-    arguments.extend(["--trace".into(), paths.trace.clone().into()]);
-    arguments
 }

@@ -1,7 +1,7 @@
 //! What a run is about to do, for people: `--dry-run` shows it and starts nothing.
 
 use measure::Table;
-use profile::{Experiment, Trial};
+use profile::{Dial, Experiment, Trial};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -43,13 +43,16 @@ pub fn text(experiment: &Experiment, folder: &Path) -> String {
 
 fn cells(trial: &Trial) -> [String; 11] {
     let (subject, load) = (&trial.subject, &trial.load);
+    let dial = subject.mta.dial();
+    // the wire has none
+    let of_dial = |cell: fn(&Dial) -> String| dial.map_or(String::new(), cell);
     [
         trial.order.to_string(),
         trial.repeat.to_string(),
         subject.name.clone(),
-        subject.driver.as_str().to_owned(),
-        subject.agents_max.to_string(),
-        subject.connections_per_agent.to_string(),
+        of_dial(|dial| dial.driver.as_str().to_owned()),
+        of_dial(|dial| dial.agents_max.to_string()),
+        of_dial(|dial| dial.connections_per_agent.to_string()),
         trial.concurrency.to_string(),
         load.model.as_str().to_owned(),
         load.messages.to_string(),

@@ -1,6 +1,6 @@
 //! The configuration of one trial's MTA, as the text of `mailrig mta run --config`.
 
-use profile::{LoadModel, Trial};
+use profile::{Dial, LoadModel, Trial};
 use settings::duration::format;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -9,11 +9,17 @@ use std::path::Path;
 /// How the subject calls itself.
 const HOSTNAME: &str = "subject.mailrig.test";
 
-/// The configuration: it listens where the kernel finds a free port and relays everything to `sink`.
+/// The configuration of mailrig with this dial: it listens where the kernel finds a free port and relays everything to `sink`.
 ///
 /// # Errors
 /// A path is not UTF-8, which TOML can't hold.
-pub fn mta_toml(trial: &Trial, sink: SocketAddr, spool: &Path, control: &Path) -> Result<String, String> {
+pub fn mta_toml(
+    trial: &Trial,
+    dial: &Dial,
+    sink: SocketAddr,
+    spool: &Path,
+    control: &Path,
+) -> Result<String, String> {
     let subject = &trial.subject;
     let paused = trial.load.model == LoadModel::Preload;
     let mut text = String::new();
@@ -23,16 +29,16 @@ pub fn mta_toml(trial: &Trial, sink: SocketAddr, spool: &Path, control: &Path) -
         ("spool", quote_path(spool)?),
         ("control", quote_path(control)?),
         ("relayhost", quote(&sink.to_string())),
-        ("durability", quote(subject.durability.as_str())),
+        ("durability", quote(dial.durability.as_str())),
         ("paused", paused.to_string()),
     ];
     let delivery = [
-        ("driver", quote(subject.driver.as_str())),
-        ("agents_max", subject.agents_max.to_string()),
-        ("connections_per_agent", subject.connections_per_agent.to_string()),
-        ("spawn", quote(subject.spawn.as_str())),
-        ("max_use", subject.max_use.to_string()),
-        ("max_idle", quote(&format(subject.max_idle))),
+        ("driver", quote(dial.driver.as_str())),
+        ("agents_max", dial.agents_max.to_string()),
+        ("connections_per_agent", dial.connections_per_agent.to_string()),
+        ("spawn", quote(dial.spawn.as_str())),
+        ("max_use", dial.max_use.to_string()),
+        ("max_idle", quote(&format(dial.max_idle))),
         ("messages_per_connection", subject.messages_per_connection.to_string()),
         ("pipelining", subject.pipelining.to_string()),
     ];
@@ -40,9 +46,9 @@ pub fn mta_toml(trial: &Trial, sink: SocketAddr, spool: &Path, control: &Path) -
         ("destination_concurrency", trial.concurrency.to_string()),
         // the trial's concurrency from the first message on: slow start is not what is measured
         ("initial_destination_concurrency", trial.concurrency.to_string()),
-        ("minimal_backoff", quote(&format(subject.queue.minimal_backoff))),
-        ("maximal_backoff", quote(&format(subject.queue.maximal_backoff))),
-        ("lifetime", quote(&format(subject.queue.lifetime))),
+        ("minimal_backoff", quote(&format(dial.queue.minimal_backoff))),
+        ("maximal_backoff", quote(&format(dial.queue.maximal_backoff))),
+        ("lifetime", quote(&format(dial.queue.lifetime))),
     ];
     for (table, entries) in [("", &top[..]), ("\n[delivery]\n", &delivery[..]), ("\n[queue]\n", &queue[..])] {
         text.push_str(table);

@@ -11,7 +11,7 @@ use super::rig::{Rig, Scratch};
 use super::trouble::Trouble;
 use super::window::Reading;
 use measure::{Account, Grouping, InvalidReason, Placement, RunRow, SampleRow, Trace};
-use profile::{Experiment, LoadModel, Trial};
+use profile::{Experiment, LoadModel, Mta, Trial};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use subject::control::Status;
@@ -71,26 +71,39 @@ pub fn run(
 }
 
 /// A trial under way.
-struct Performance<'a> {
-    rig: &'a Rig,
-    conditions: &'a Conditions<'a>,
-    trial: &'a Trial,
-    progress: &'a Progress,
-    row: RunRow,
-    seen: Seen,
+pub(super) struct Performance<'a> {
+    pub(super) rig: &'a Rig,
+    pub(super) conditions: &'a Conditions<'a>,
+    pub(super) trial: &'a Trial,
+    pub(super) progress: &'a Progress,
+    pub(super) row: RunRow,
+    pub(super) seen: Seen,
 }
 
 /// What a trial has shown so far; on failure the rest stays empty.
 #[derive(Default)]
-struct Seen {
-    offered: Option<u64>,
-    released_ns: Option<u64>,
-    used: Option<Reading>,
-    status: Option<Status>,
-    samples: Samples,
+pub(super) struct Seen {
+    pub(super) offered: Option<u64>,
+    pub(super) released_ns: Option<u64>,
+    pub(super) used: Option<Reading>,
+    pub(super) left: Option<Left>,
+    pub(super) samples: Samples,
     /// Rows of one look of the sampler.
-    watched: usize,
-    warnings: Vec<String>,
+    pub(super) watched: usize,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Messages that the MTA has or has given back at the end.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Left {
+    bounced: u64,
+    queued: u64,
+}
+
+impl Left {
+    fn of(status: &Status) -> Left {
+        Left { bounced: status.bounced, queued: status.queued() }
+    }
 }
 
 impl Seen {
@@ -107,12 +120,16 @@ const SUBJECT: [&str; 4] = [Role::Agents.as_str(), STARTER, Role::Queue.as_str()
 
 impl Performance<'_> {
     fn perform(&mut self, scratch: &Scratch) -> Result<(), Trouble> {
-        let mut cast = Cast::start(self.rig, self.trial, self.conditions.cores, scratch)?;
+        let dial = match &self.trial.subject.mta {
+            Mta::Mailrig(dial) => dial,
+            Mta::Wire => return self.perform_on_the_wire(scratch),
+        };
+        let mut cast = Cast::start(self.rig, self.trial, dial, self.conditions.cores, scratch)?;
         let driven = self.drive(&mut cast);
         let interrupted = || self.rig.interrupt.is_set();
         if driven.is_err() && !interrupted() {
             // where the mail is now is worth knowing, if it can still be said
-            self.seen.status = cast.status().ok().or(self.seen.status.take());
+            self.seen.left = cast.status().ok().as_ref().map(Left::of).or(self.seen.left);
         }
         self.seen.warnings.extend(cast.stop());
         if interrupted() {
@@ -146,7 +163,7 @@ impl Performance<'_> {
         self.seen.samples = sampler.stop();
         let (status, sent_cpu_s) = delivered?;
         self.seen.used = Some(Reading::take(cast, &status, model, sent_cpu_s).since(&before));
-        self.seen.status = Some(status);
+        self.seen.left = Some(Left::of(&status));
         Ok(())
     }
 
@@ -181,7 +198,7 @@ impl Performance<'_> {
     }
 
     /// Ledger and trace, and every cell that follows from them and from what was seen.
-    fn fill(&mut self, paths: &Paths) -> Result<(), Trouble> {
+    pub(super) fn fill(&mut self, paths: &Paths) -> Result<(), Trouble> {
         let Performance { row, seen, .. } = self;
         let agents = Role::Agents.as_str();
         row.processes_peak = seen.processes_peak();
@@ -193,13 +210,13 @@ impl Performance<'_> {
         let ledger: Ledger = results::read(&paths.ledger).map_err(failed)?;
         let span = ledger.last_accepted_ns.zip(seen.released_ns);
         row.elapsed_s = span.and_then(|(last, first)| Some(last.checked_sub(first)? as f64 / 1e9));
-        if let (Some(offered), Some(status)) = (seen.offered, &seen.status) {
+        if let (Some(offered), Some(left)) = (seen.offered, seen.left) {
             row.set_account(&Account {
                 offered,
                 delivered: ledger.unique,
                 duplicated: ledger.duplicates,
-                bounced: status.bounced,
-                deferred: status.queued(),
+                bounced: left.bounced,
+                deferred: left.queued,
             });
         }
         let trace = Trace::read(&paths.trace).map_err(|error| failed(error.to_string()))?;
@@ -263,14 +280,16 @@ fn describe(rig: &Rig, conditions: &Conditions, trial: &Trial) -> RunRow {
     row.profile = conditions.experiment.name.clone();
     row.subject = subject.name.clone();
     row.mta = subject.mta.as_str().to_owned();
-    row.driver = subject.driver.as_str().to_owned();
-    row.spawn = subject.spawn.as_str().to_owned();
-    row.agents_max = Some(subject.agents_max);
-    row.connections_per_agent = Some(subject.connections_per_agent);
+    if let Some(dial) = subject.mta.dial() {
+        row.driver = dial.driver.as_str().to_owned();
+        row.spawn = dial.spawn.as_str().to_owned();
+        row.agents_max = Some(dial.agents_max);
+        row.connections_per_agent = Some(dial.connections_per_agent);
+        row.durability = dial.durability.as_str().to_owned();
+    }
     row.load_model = trial.load.model.as_str().to_owned();
     row.placement = Some(conditions.placement);
     row.grouping = Some(rig.grouping());
-    row.durability = subject.durability.as_str().to_owned();
     row.tls = trial.tls.as_str().to_owned();
     row.messages_per_connection = Some(subject.messages_per_connection);
     row.message_size_bytes = trial.load.size_bytes;

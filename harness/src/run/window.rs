@@ -3,8 +3,9 @@
 use super::cast::Cast;
 use measure::{CpuShare, LimitedBy, Placement, RunRow, limited_by};
 use profile::LoadModel;
+use rustix::process::Pid;
 use subject::control::Status;
-use subject::groups::Group;
+use subject::groups::{Group, RoleGroups};
 use subject::machine::Busy;
 use subject::process;
 use subject::role::Role;
@@ -28,9 +29,41 @@ pub struct Reading {
     load_s: Option<f64>,
     harness_s: Option<f64>,
     machine: Option<Busy>,
+    /// There is no MTA whose processor time could be told.
+    wire: bool,
+}
+
+/// Whose processor time is read where there is no MTA.
+pub struct Roles<'a> {
+    pub groups: Option<&'a RoleGroups>,
+    pub harness: Option<&'a Group>,
+    pub sink: Pid,
+    /// The load generator's own figure, used where there are no groups.
+    pub load_s: Option<f64>,
 }
 
 impl Reading {
+    /// Of a trial on the wire, where the load generator stands in the subject's place.
+    pub fn on_the_wire(roles: &Roles) -> Reading {
+        let (at_ns, machine) = (monotonic_ns(), Busy::now());
+        let nobody = Some(0.0);
+        let of = |role: Role| roles.groups.and_then(|groups| groups.of(role)).and_then(Group::cpu_s);
+        let own = rustix::process::getpid();
+        let grouped = roles.groups.is_some();
+        Reading {
+            at_ns,
+            agents_s: nobody,
+            starter_s: nobody,
+            queue_s: nobody,
+            reception_s: nobody,
+            sink_s: if grouped { of(Role::Sink) } else { process::cpu_s(roles.sink) },
+            load_s: if grouped { of(Role::Load) } else { roles.load_s },
+            harness_s: if grouped { roles.harness.and_then(Group::cpu_s) } else { process::cpu_s(own) },
+            machine,
+            wire: true,
+        }
+    }
+
     /// `sent_cpu_s` is the load generator's own figure, used where there are no groups.
     pub fn take(cast: &Cast, status: &Status, model: LoadModel, sent_cpu_s: Option<f64>) -> Reading {
         let (at_ns, machine) = (monotonic_ns(), Busy::now());
@@ -48,6 +81,7 @@ impl Reading {
                 load_s,
                 harness_s: process::cpu_s(own),
                 machine,
+                wire: false,
             };
         };
         let of = |role: Role| groups.of(role).and_then(Group::cpu_s);
@@ -64,6 +98,7 @@ impl Reading {
             load_s: of(Role::Load),
             harness_s: cast.harness_group.as_ref().and_then(Group::cpu_s),
             machine,
+            wire: false,
         }
     }
 
@@ -81,15 +116,18 @@ impl Reading {
             load_s: used(self.load_s, earlier.load_s),
             harness_s: used(self.harness_s, earlier.harness_s),
             machine: self.machine.zip(earlier.machine).map(|(now, then)| now.since(then)),
+            wire: self.wire,
         }
     }
 
     /// Fills the row's `cpu_` columns.
     pub fn fill(&self, row: &mut RunRow) {
-        row.cpu_agents_s = self.agents_s;
-        row.cpu_starter_s = self.starter_s;
-        row.cpu_queue_s = self.queue_s;
-        row.cpu_reception_s = self.reception_s;
+        if !self.wire {
+            row.cpu_agents_s = self.agents_s;
+            row.cpu_starter_s = self.starter_s;
+            row.cpu_queue_s = self.queue_s;
+            row.cpu_reception_s = self.reception_s;
+        }
         row.cpu_sink_s = self.sink_s;
         row.cpu_load_s = self.load_s;
         row.cpu_harness_s = self.harness_s;
@@ -97,12 +135,11 @@ impl Reading {
 
     /// What held the throughput down in a row whose `elapsed_s` is known.
     pub fn limited_by(&self, row: &RunRow, placement: Placement, cores: usize) -> Option<LimitedBy> {
-        let share = CpuShare {
-            subject_s: row.cpu_mta_s(),
-            sink_s: self.sink_s,
-            load_s: self.load_s,
-            harness_s: self.harness_s,
+        let (subject_s, load_s) = match self.wire {
+            true => (self.load_s, Some(0.0)),
+            false => (row.cpu_mta_s(), self.load_s),
         };
+        let share = CpuShare { subject_s, sink_s: self.sink_s, load_s, harness_s: self.harness_s };
         Some(limited_by(row.elapsed_s?, &share, placement, u32::try_from(cores).unwrap_or(u32::MAX)))
     }
 

@@ -16,6 +16,18 @@ use std::time::{Duration, Instant};
 /// No single wait in a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Every driver, and the event driver inside the queue manager's process.
+pub const DRIVERS: [&str; 4] = ["blocking", "threads", "event", "within"];
+
+/// The keys of `[delivery]` that give a driver so many connections.
+pub fn dial(driver: &str, connections: usize) -> String {
+    match driver {
+        "blocking" => format!("driver = \"blocking\"\nagents_max = {connections}\n"),
+        "within" => format!("driver = \"event\"\nagents_max = 0\nconnections_per_agent = {connections}\n"),
+        many => format!("driver = \"{many}\"\nagents_max = 1\nconnections_per_agent = {connections}\n"),
+    }
+}
+
 pub fn mailrig() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mailrig"));
     command.stdin(Stdio::null());

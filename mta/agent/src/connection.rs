@@ -1,22 +1,28 @@
 //! One connection to a remote site, and the transactions on it, with blocking I/O.
 
-use crate::requests::{Received, readable};
-use delivery::{AgentOptions, Content, DeliveryReport, DeliveryRequest, StageTimes, Step, advance};
+use crate::requests::{readable, writable};
+use delivery::{
+    AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, DeliveryRequest, Received, StageTimes, Step,
+    advance,
+};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use smtp::client::{Outcome, Session};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// A file's content is read and written in pieces of this size.
-const BODY_PIECE_BYTES: usize = 64 * 1024;
-
 /// Replies are short; a longer one takes several reads.
 const READ_BYTES: usize = 4096;
+
+/// So much of what a peer said before its connection broke is listened to.
+const LAST_WORDS_BYTES: usize = 16 * READ_BYTES;
 
 pub struct Connection {
     stream: TcpStream,
     session: Session,
+    write_timeout: Duration,
     input: Vec<u8>,
     out: Vec<u8>,
     transactions: u32,
@@ -30,12 +36,12 @@ pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<
         match TcpStream::connect_timeout(&address, options.connect_timeout) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
-                stream.set_write_timeout(Some(options.session.timeouts.data_block))?;
                 let session = Session::new(options.session.clone(), Instant::now());
                 return Ok(Connection {
                     stream,
                     session,
+                    // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
+                    write_timeout: options.session.timeouts.data_block,
                     input: Vec::new(),
                     out: Vec::new(),
                     transactions: 0,
@@ -66,21 +72,39 @@ impl Connection {
     }
 
     fn converse(&mut self, received: &mut Received, ready_ns: &mut u64) -> Outcome {
+        let mut broken: Option<io::Error> = None;
         loop {
             let on_ready = || *ready_ns = sys::clock::monotonic_ns();
             let (taken, step) =
                 advance(&mut self.session, &self.input, Instant::now(), &mut self.out, on_ready);
             self.input.drain(..taken);
-            let moved = match step {
-                Step::Done(outcome) => return outcome,
-                Step::Closed => {
+            let moved = match (step, broken.take()) {
+                (Step::Done(outcome), _) => return outcome,
+                (Step::Closed, _) => {
                     unreachable!("a session with a transaction says how that ended before it closes")
                 }
-                Step::SendBody => self.send_body(received),
-                Step::NeedInput => self.flush().and_then(|()| self.fill()),
+                (Step::SendBody | Step::NeedInput, Some(error)) => {
+                    self.session.closed(Instant::now(), &error.to_string());
+                    Ok(())
+                }
+                (Step::SendBody, None) => self.send_body(received),
+                (Step::NeedInput, None) => self.flush().and_then(|()| self.fill()),
             };
             if let Err(error) = moved {
-                self.session.closed(Instant::now(), &error.to_string());
+                self.hear_last_words();
+                broken = Some(error);
+            }
+        }
+    }
+
+    /// Takes in what the peer said before it went or stopped reading: a refusal there says more than a lost connection.
+    fn hear_last_words(&mut self) {
+        let mut piece = [0; READ_BYTES];
+        let end = self.input.len() + LAST_WORDS_BYTES;
+        while self.input.len() < end {
+            match rustix::net::recv(&self.stream, &mut piece, RecvFlags::DONTWAIT) {
+                Ok((count, _)) if count > 0 => self.input.extend_from_slice(&piece[..count]),
+                Ok(_) | Err(_) => return,
             }
         }
     }
@@ -117,11 +141,28 @@ impl Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.out)?;
-        self.out.clear();
-        if self.out.capacity() > 2 * BODY_PIECE_BYTES {
+        let mut sent = 0;
+        while sent < self.out.len() {
+            // not by SO_SNDTIMEO, which begins anew after each part that went
+            match rustix::net::send(
+                &self.stream,
+                &self.out[sent..],
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
+                Ok(count) => sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if writable(&self.stream, self.write_timeout)? => {}
+                Err(Errno::AGAIN) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // what was written is not needed while the peer thinks about it
+        if self.out.capacity() > READ_BYTES {
             self.out = Vec::new();
         }
+        self.out.clear();
         Ok(())
     }
 
@@ -132,7 +173,8 @@ impl Connection {
             Some(deadline) => deadline.saturating_duration_since(now),
             None => Duration::ZERO,
         };
-        if !readable(&self.stream, patience)? {
+        // a peer that never stops talking must not keep the deadline from being seen
+        if patience.is_zero() || !readable(&self.stream, patience)? {
             self.session.expire(Instant::now());
             return Ok(());
         }

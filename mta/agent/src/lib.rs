@@ -1,11 +1,12 @@
-//! The delivery agent of the process architectures: one connection at a time, blocking, nothing else in it.
+//! The delivery agents of blocking system calls: one connection a process, or one a thread.
 //!
-//! Its memory is what the rig measures, so it has no runtime, no second thread, no configuration parser and
-//! no serde; tests of the workspace hold its dependencies to a list. It opens no file: a message comes inside
-//! the request or as a descriptor that reaches only that message.
+//! Their memory is what the rig measures, so they have no runtime, no configuration parser and no serde; tests of
+//! the workspace hold the dependencies to a list. They open no file: a message comes inside the request or as a
+//! descriptor that reaches only that message.
 
-mod blocking;
+pub mod blocking;
 mod connection;
+mod deliver;
 mod requests;
-
-pub use blocking::run;
+mod seats;
+pub mod threads;

@@ -1,7 +1,7 @@
 //! Requests in, reports out: the agent's side of its socket to the queue manager.
 
 use delivery::wire::split_frame;
-use delivery::{AgentFrame, DeliveryRequest};
+use delivery::{AgentFrame, Received};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,16 +15,10 @@ const READ_BYTES: usize = 16 * 1024;
 /// A request that needed more than this gives its memory back afterwards.
 const KEEP_BYTES: usize = 64 * 1024;
 
-pub struct Requests {
-    socket: UnixStream,
+pub struct Requests<'a> {
+    socket: &'a UnixStream,
     received: Vec<u8>,
     descriptors: VecDeque<OwnedFd>,
-}
-
-/// A request and, when its content is not inline, the file that holds it.
-pub struct Received {
-    pub request: DeliveryRequest,
-    pub file: Option<OwnedFd>,
 }
 
 /// What waiting for a request brought.
@@ -36,15 +30,16 @@ pub enum Next {
     Closed,
 }
 
-impl Requests {
-    pub fn new(socket: UnixStream) -> Requests {
-        Requests { socket, received: Vec::new(), descriptors: VecDeque::new() }
-    }
+/// Writes one frame, whole.
+pub fn send(mut socket: &UnixStream, frame: &AgentFrame) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(256);
+    frame.encode(&mut bytes);
+    socket.write_all(&bytes)
+}
 
-    pub fn send(&mut self, frame: &AgentFrame) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(256);
-        frame.encode(&mut bytes);
-        self.socket.write_all(&bytes)
+impl Requests<'_> {
+    pub fn new(socket: &UnixStream) -> Requests<'_> {
+        Requests { socket, received: Vec::new(), descriptors: VecDeque::new() }
     }
 
     /// Waits for the next request: for ever, since the queue manager's end says when to go, or for `patience`.
@@ -54,7 +49,7 @@ impl Requests {
                 return Ok(Next::Request(Box::new(received)));
             }
             if let Some(patience) = patience
-                && !readable(&self.socket, patience)?
+                && !readable(self.socket, patience)?
             {
                 return Ok(Next::Quiet);
             }
@@ -74,29 +69,30 @@ impl Requests {
         let Some((kind, payload, length)) = split_frame(&self.received).map_err(io::Error::other)? else {
             return Ok(None);
         };
-        let request = DeliveryRequest::decode(kind, payload).map_err(io::Error::other)?;
-        let file = match request.content {
-            delivery::Content::Inline(_) => None,
-            delivery::Content::Descriptor { .. } => Some(
-                self.descriptors
-                    .pop_front()
-                    .ok_or_else(|| io::Error::other("a request came without its file"))?,
-            ),
-        };
+        let received = Received::decode(kind, payload, &mut self.descriptors).map_err(io::Error::other)?;
         self.received.drain(..length);
         if self.received.is_empty() && self.received.capacity() > KEEP_BYTES {
             self.received = Vec::new();
         }
-        Ok(Some(Received { request, file }))
+        Ok(Some(received))
     }
 }
 
 /// Waits until there is something to read; false when `patience` is over first.
 pub fn readable(socket: &impl AsFd, patience: Duration) -> io::Result<bool> {
+    ready(socket, PollFlags::IN, patience)
+}
+
+/// Waits until there is room to write; false when `patience` is over first.
+pub fn writable(socket: &impl AsFd, patience: Duration) -> io::Result<bool> {
+    ready(socket, PollFlags::OUT, patience)
+}
+
+fn ready(socket: &impl AsFd, what: PollFlags, patience: Duration) -> io::Result<bool> {
     let wait =
         Timespec { tv_sec: patience.as_secs().min(86_400) as i64, tv_nsec: patience.subsec_nanos().into() };
     loop {
-        match rustix::event::poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&wait)) {
+        match rustix::event::poll(&mut [PollFd::new(socket, what)], Some(&wait)) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),

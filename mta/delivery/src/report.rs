@@ -1,12 +1,15 @@
 //! What a delivery agent says: that it is ready, and how each delivery ended.
 
-use crate::DeliveryRequest;
+use crate::advance::{Step, advance};
 use crate::wire::{Decoder, Encoder, WireError};
-use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
+use crate::{AgentOptions, DeliveryRequest};
+use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus, Session};
 use smtp::{EnhancedStatus, ReplyCode, Stage};
+use std::io;
+use std::time::Instant;
 
 /// Both sides of the agent protocol say this number; a difference ends the conversation.
-const PROTOCOL_VERSION: u16 = 1;
+pub(crate) const PROTOCOL_VERSION: u16 = 1;
 
 /// Longest text of one recipient's status that is believed, in bytes.
 const MAX_STATUS_TEXT_BYTES: usize = 1024;
@@ -66,15 +69,24 @@ impl AgentFrame {
 }
 
 impl DeliveryReport {
-    /// For a delivery that found no connection: every recipient is deferred, and the host is to blame.
-    pub fn unconnected(request: &DeliveryRequest, reason: &str, times: StageTimes) -> DeliveryReport {
-        let reason = format!("connect to {}: {reason}", request.next_hop);
-        DeliveryReport {
-            id: request.id,
-            outcome: smtp::client::connect_failed(&request.transaction(), &reason),
-            remote: request.next_hop.as_str().to_owned(),
-            times,
-        }
+    /// For a delivery that found no connection because of `error`: every recipient is deferred, and the host is to
+    /// blame.
+    pub fn unconnected(
+        request: &DeliveryRequest,
+        options: &AgentOptions,
+        error: &io::Error,
+        now: Instant,
+        times: StageTimes,
+    ) -> DeliveryReport {
+        let outcome = match error.kind() {
+            // it was there already, and some ways to connect see its end before others
+            io::ErrorKind::ConnectionReset => lost_at_once(request, options, error, now),
+            _ => {
+                let reason = format!("connect to {}: {error}", request.next_hop);
+                smtp::client::connect_failed(&request.transaction(), &reason)
+            }
+        };
+        DeliveryReport { id: request.id, outcome, remote: request.next_hop.as_str().to_owned(), times }
     }
 
     fn encode(&self, frame: &mut Encoder<'_>) {
@@ -108,6 +120,25 @@ impl DeliveryReport {
         }
         let recipients = (0..count).map(|_| decode_status(input)).collect::<Result<Vec<_>, _>>()?;
         Ok(DeliveryReport { id, outcome: Outcome { recipients, hop }, remote, times })
+    }
+}
+
+/// As a session tells it whose connection ended before a byte came.
+fn lost_at_once(
+    request: &DeliveryRequest,
+    options: &AgentOptions,
+    error: &io::Error,
+    now: Instant,
+) -> Outcome {
+    let mut out = Vec::new();
+    let mut session = Session::new(options.session.clone(), now);
+    session.begin(request.transaction(), now, &mut out);
+    session.closed(now, &error.to_string());
+    match advance(&mut session, &[], now, &mut out, || {}).1 {
+        Step::Done(outcome) => outcome,
+        Step::NeedInput | Step::SendBody | Step::Closed => {
+            unreachable!("a transaction ends with its session")
+        }
     }
 }
 

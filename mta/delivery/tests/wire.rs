@@ -2,10 +2,10 @@
 
 use delivery::wire::{Decoder, Encoder, MAX_FRAME_BYTES, WireError, split_frame};
 use delivery::{
-    AgentFrame, Content, DeliveryReport, DeliveryRequest, Envelope, EpochMs, IntakeAnswer, IntakeFrame,
-    NextHop, QueueId, StageTimes,
+    AgentFrame, AgentOptions, Content, DeliveryReport, DeliveryRequest, Envelope, EpochMs, IntakeAnswer,
+    IntakeFrame, NextHop, QueueId, StageTimes,
 };
-use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
+use smtp::client::{Credentials, Disposition, HopStatus, Options, Outcome, Protocol, RecipientStatus, Tls};
 use smtp::{EnhancedStatus, ForwardPath, Reply, ReplyCode, ReversePath, Stage};
 
 fn request(content: Content) -> DeliveryRequest {
@@ -180,5 +180,31 @@ fn a_next_hop_is_a_host_and_a_port() {
         "[host]x:25:25",
     ] {
         assert!(NextHop::parse(bad).unwrap_err().contains("host:port"), "{bad}");
+    }
+}
+
+#[test]
+fn options_of_an_executed_agent_come_back_whole_and_of_one_version_only() {
+    let mut session = Options::new("mx.test");
+    (session.protocol, session.tls) = (Protocol::Lmtp, Tls::Required);
+    (session.pipelining, session.chunking) = (false, true);
+    session.auth = Some(Credentials { user: "u".to_owned(), password: "p w".to_owned() });
+    session.timeouts.quit = std::time::Duration::from_millis(1234);
+    let options = AgentOptions {
+        session: session.into(),
+        connect_timeout: std::time::Duration::from_secs(7),
+        connections: 12,
+        messages_per_connection: 3,
+        session_idle: std::time::Duration::from_secs(2),
+        memory_max_bytes: Some(1 << 20),
+    };
+    let mut bytes = Vec::new();
+    options.encode(&mut bytes);
+    let (kind, payload, _) = split_frame(&bytes).unwrap().unwrap();
+    assert_eq!(AgentOptions::decode(kind, payload), Ok(options));
+    let other_version = [&[payload[0] + 1], &payload[1..]].concat();
+    assert_eq!(AgentOptions::decode(kind, &other_version), Err(WireError::Invalid("protocol version")));
+    for end in 0..payload.len() {
+        assert!(AgentOptions::decode(kind, &payload[..end]).is_err(), "cut to {end} bytes");
     }
 }

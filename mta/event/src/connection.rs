@@ -1,7 +1,10 @@
 //! One connection to a remote site, and the transactions on it, on the event loop.
 
 use crate::buffers::{self, with_read_buffer};
-use delivery::{AgentOptions, Content, DeliveryReport, DeliveryRequest, NextHop, StageTimes, Step, advance};
+use delivery::{
+    AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, NextHop, Received, StageTimes, Step, advance,
+};
+use rustix::net::RecvFlags;
 use smtp::client::{Outcome, Session};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -11,8 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A file's content is read and written in pieces of this size.
-const BODY_PIECE_BYTES: usize = 64 * 1024;
+/// So much of what a peer said before its connection broke is listened to.
+const LAST_WORDS_BYTES: usize = 16 * 4096;
 
 pub struct Connection {
     stream: TcpStream,
@@ -22,12 +25,6 @@ pub struct Connection {
     out: Vec<u8>,
     transactions: u32,
     remote: SocketAddr,
-}
-
-/// A request and, when its content is not inline, the file that holds it.
-pub struct Received {
-    pub request: DeliveryRequest,
-    pub file: Option<OwnedFd>,
 }
 
 /// Connects to the first address of the next hop that answers.
@@ -91,24 +88,44 @@ impl Connection {
         write_timeout: Duration,
     ) -> Outcome {
         let mut step = self.advance_over(&[], ready_ns);
+        let mut broken: Option<io::Error> = None;
         loop {
-            let moved = match step {
-                Step::Done(outcome) => return outcome,
-                Step::Closed => {
+            let moved = match (step, broken.take()) {
+                (Step::Done(outcome), _) => return outcome,
+                (Step::Closed, _) => {
                     unreachable!("a session with a transaction says how that ended before it closes")
                 }
-                Step::SendBody => self.send_body(received, write_timeout).await.map(|()| None),
-                Step::NeedInput => self.exchange(ready_ns, write_timeout).await.map(Some),
+                (Step::SendBody | Step::NeedInput, Some(error)) => {
+                    self.session.closed(Instant::now(), &error.to_string());
+                    Ok(None)
+                }
+                (Step::SendBody, None) => self.send_body(received, write_timeout).await.map(|()| None),
+                (Step::NeedInput, None) => self.exchange(ready_ns, write_timeout).await.map(Some),
             };
             step = match moved {
                 Ok(Some(step)) => step,
                 Ok(None) => self.advance_over(&[], ready_ns),
                 Err(error) => {
-                    self.session.closed(Instant::now(), &error.to_string());
-                    self.advance_over(&[], ready_ns)
+                    broken = Some(error);
+                    let heard = self.last_words();
+                    self.advance_over(&heard, ready_ns)
                 }
             };
         }
+    }
+
+    /// What the peer said before it went or stopped reading: a refusal there says more than a lost connection.
+    fn last_words(&self) -> Vec<u8> {
+        let mut heard = Vec::new();
+        let mut piece = [0; 4096];
+        while heard.len() < LAST_WORDS_BYTES {
+            // past the runtime, which may not know yet that there is something to read
+            match rustix::net::recv(&self.stream, &mut piece, RecvFlags::DONTWAIT) {
+                Ok((count, _)) if count > 0 => heard.extend_from_slice(&piece[..count]),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        heard
     }
 
     /// Gives the session what was left over and what came in; keeps what it does not take.
@@ -139,7 +156,11 @@ impl Connection {
             Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             None => Duration::ZERO,
         };
-        let result = match timeout(patience, self.stream.readable()).await {
+        // a peer that never stops talking must not keep the deadline from being seen
+        let ready = async {
+            if patience.is_zero() { std::future::pending().await } else { self.stream.readable().await }
+        };
+        let result = match timeout(patience, ready).await {
             Err(_) => {
                 self.session.expire(Instant::now());
                 self.out = buffers::take();
@@ -209,7 +230,8 @@ impl Connection {
             match self.stream.try_write(&self.out[sent..]) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    timeout(write_timeout, self.stream.writable()).await??;
+                    let stalled = |_| io::Error::new(ErrorKind::TimedOut, "the peer does not read");
+                    timeout(write_timeout, self.stream.writable()).await.map_err(stalled)??;
                 }
                 Err(error) => return Err(error),
             }

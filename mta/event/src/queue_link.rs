@@ -1,36 +1,53 @@
 //! Requests in, a task for each, reports out: the event agent's side of its socket to the queue manager.
 
-use crate::connection::{Received, connect};
+use crate::connection::connect;
 use crate::idle::IdleConnections;
 use delivery::wire::split_frame;
-use delivery::{AgentFrame, AgentOptions, Content, DeliveryReport, DeliveryRequest, NextHop, StageTimes};
-use std::cell::RefCell;
+use delivery::{AgentFrame, AgentOptions, DeliveryReport, NextHop, Received, StageTimes};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::io::Interest;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 
 const READ_BYTES: usize = 64 * 1024;
+
+/// Threads that wait for what has no readiness: pages of files, the resolver. Tokio's own limit is 512.
+const BLOCKING_THREADS: usize = 16;
 
 /// What all deliveries of the loop share.
 struct Loop {
     options: AgentOptions,
     socket: tokio::net::UnixStream,
+    /// One for each delivery that may begin; given back when its report is on the socket.
+    slots: Semaphore,
+    /// Deliveries under way: each has a connection or is about to.
+    busy: Cell<usize>,
     idle: RefCell<IdleConnections>,
-    /// Reports that are not on the socket yet; the writer takes them all at once.
-    reports: RefCell<Vec<u8>>,
+    reports: RefCell<Reports>,
     written: Notify,
+    panicked: Notify,
+}
+
+/// Those that are not on the socket yet; the writer takes them all at once.
+#[derive(Default)]
+struct Reports {
+    bytes: Vec<u8>,
+    count: usize,
 }
 
 /// Runs until the queue manager closes `socket`. Returns the exit status.
 pub fn run(socket: UnixStream, options: &AgentOptions) -> i32 {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_io().enable_time().max_blocking_threads(BLOCKING_THREADS);
     let served = socket
         .set_nonblocking(true)
-        .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
+        .and_then(|()| builder.build())
         .and_then(|runtime| LocalSet::new().block_on(&runtime, serve(socket, options.clone())));
     match served {
         Ok(()) => 0,
@@ -43,75 +60,84 @@ pub fn run(socket: UnixStream, options: &AgentOptions) -> i32 {
 
 async fn serve(socket: UnixStream, options: AgentOptions) -> io::Result<()> {
     let shared = Rc::new(Loop {
+        slots: Semaphore::new(options.connections),
         options,
         socket: tokio::net::UnixStream::from_std(socket)?,
+        busy: Cell::new(0),
         idle: RefCell::default(),
         reports: RefCell::default(),
         written: Notify::new(),
+        panicked: Notify::new(),
     });
     shared.report(&AgentFrame::Ready);
-    tokio::select! {
+    let ended = tokio::select! {
         ended = shared.clone().read_requests() => ended,
         ended = shared.write_reports() => ended,
         () = shared.expire_idle() => Ok(()),
+        () = shared.panicked.notified() => Err(io::Error::other("a delivery panicked")),
+    };
+    // what is in flight ends here: nobody would take its report
+    while shared.idle.borrow().count() > 0 {
+        shared.idle.borrow_mut().close_oldest();
     }
+    ended
 }
 
 impl Loop {
     fn report(&self, frame: &AgentFrame) {
-        frame.encode(&mut self.reports.borrow_mut());
+        let mut reports = self.reports.borrow_mut();
+        frame.encode(&mut reports.bytes);
+        reports.count += usize::from(matches!(frame, AgentFrame::Report(_)));
         self.written.notify_one();
     }
 
+    /// With every slot taken nothing more is read, so that what comes too fast waits in the socket.
     async fn read_requests(self: Rc<Self>) -> io::Result<()> {
-        let mut received = Vec::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut filled = 0;
         let mut descriptors = VecDeque::new();
         loop {
-            let filled = received.len();
-            received.resize(filled + READ_BYTES, 0);
-            let (count, descriptor) = self
-                .socket
-                .async_io(Interest::READABLE, || {
-                    sys::descriptor::receive(self.socket.as_fd(), &mut received[filled..])
-                })
-                .await?;
-            received.truncate(filled + count);
+            if filled == buffer.len() {
+                buffer.resize(filled + READ_BYTES, 0);
+            }
+            let receive = || sys::descriptor::receive(self.socket.as_fd(), &mut buffer[filled..]);
+            let (count, descriptor) = self.socket.async_io(Interest::READABLE, receive).await?;
             descriptors.extend(descriptor);
             if count == 0 {
                 return Ok(());
             }
+            filled += count;
             let mut taken = 0;
             while let Some((kind, payload, length)) =
-                split_frame(&received[taken..]).map_err(io::Error::other)?
+                split_frame(&buffer[taken..filled]).map_err(io::Error::other)?
             {
-                let request = DeliveryRequest::decode(kind, payload).map_err(io::Error::other)?;
+                let received = Received::decode(kind, payload, &mut descriptors).map_err(io::Error::other)?;
                 taken += length;
-                let file = file_of(&request, &mut descriptors)?;
-                tokio::task::spawn_local(self.clone().deliver(Received { request, file }));
+                self.slots.acquire().await.map_err(io::Error::other)?.forget();
+                tokio::task::spawn_local(self.clone().deliver(received));
             }
-            received.drain(..taken);
-            if received.is_empty() {
-                received = Vec::new();
+            buffer.copy_within(taken..filled, 0);
+            filled -= taken;
+            if filled < READ_BYTES {
+                buffer.truncate(READ_BYTES);
+                buffer.shrink_to(READ_BYTES);
             }
         }
     }
 
     async fn write_reports(&self) -> io::Result<()> {
         loop {
-            let bytes = std::mem::take(&mut *self.reports.borrow_mut());
+            let Reports { bytes, count } = self.reports.take();
             if bytes.is_empty() {
                 self.written.notified().await;
                 continue;
             }
             let mut sent = 0;
             while sent < bytes.len() {
-                sent += self
-                    .socket
-                    .async_io(Interest::WRITABLE, || {
-                        sys::descriptor::send(self.socket.as_fd(), &bytes[sent..], None)
-                    })
-                    .await?;
+                let send = || sys::descriptor::send(self.socket.as_fd(), &bytes[sent..], None);
+                sent += self.socket.async_io(Interest::WRITABLE, send).await?;
             }
+            self.slots.add_permits(count);
         }
     }
 
@@ -125,39 +151,61 @@ impl Loop {
     }
 
     async fn deliver(self: Rc<Self>, mut received: Received) {
+        let _guard = EndOnPanic(&self);
         let started_ns = sys::clock::monotonic_ns();
-        let next_hop: NextHop = received.request.next_hop.clone();
+        self.busy.set(self.busy.get() + 1);
+        let next_hop = received.request.next_hop.clone();
+        let report = self.attempt(&mut received, next_hop, started_ns).await;
+        self.report(&AgentFrame::Report(report));
+    }
+
+    /// The connection ends or is free before this returns, so that the queue manager, which counts by reports, never
+    /// counts one too few.
+    async fn attempt(&self, received: &mut Received, next_hop: NextHop, started_ns: u64) -> DeliveryReport {
         let open = self.idle.borrow_mut().take(&next_hop);
         let connected = match open {
             Some(connection) => Ok(connection),
-            None => connect(&next_hop, &self.options).await,
+            None => {
+                self.make_room();
+                connect(&next_hop, &self.options).await
+            }
         };
         let mut connection = match connected {
             Ok(connection) => connection,
             Err(error) => {
+                self.busy.set(self.busy.get() - 1);
                 let times = StageTimes { started_ns, ready_ns: 0, done_ns: sys::clock::monotonic_ns() };
-                let report = DeliveryReport::unconnected(&received.request, &error.to_string(), times);
-                return self.report(&AgentFrame::Report(report));
+                let (request, options) = (&received.request, &self.options);
+                return DeliveryReport::unconnected(request, options, &error, Instant::now(), times);
             }
         };
         let write_timeout = self.options.session.timeouts.data_block;
-        let report = connection.deliver(&mut received, started_ns, write_timeout).await;
-        // the connection ends or is free before the report, so that the queue manager never counts one too few
+        let report = connection.deliver(received, started_ns, write_timeout).await;
+        self.busy.set(self.busy.get() - 1);
         if connection.reusable(&self.options) {
             self.idle.borrow_mut().put(next_hop, connection);
         } else {
             connection.quit();
         }
-        self.report(&AgentFrame::Report(report));
+        report
+    }
+
+    /// Idle connections give way to a new one where there would be more than this process has descriptors for.
+    fn make_room(&self) {
+        let mut idle = self.idle.borrow_mut();
+        while idle.count() > 0 && self.busy.get() + idle.count() > self.options.connections {
+            idle.close_oldest();
+        }
     }
 }
 
-fn file_of(request: &DeliveryRequest, descriptors: &mut VecDeque<OwnedFd>) -> io::Result<Option<OwnedFd>> {
-    match request.content {
-        Content::Inline(_) => Ok(None),
-        Content::Descriptor { .. } => match descriptors.pop_front() {
-            Some(file) => Ok(Some(file)),
-            None => Err(io::Error::other("a request came without its file")),
-        },
+/// What a task had in flight would never be reported, so the queue manager must learn that it is lost.
+struct EndOnPanic<'a>(&'a Loop);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked.notify_one();
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The delivery agents as the queue manager sees them: their sockets and what each has in flight.
 
+use crate::endings::Endings;
 use crate::poller::{Poller, Token};
 use crate::stream::Stream;
 use delivery::EpochMs;
@@ -8,8 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 use supervisor::link::AgentNumber;
-use supervisor::pool::Pool;
+use supervisor::pool::{Limits, Pool};
+use supervisor::recency::Recency;
+
+/// An agent that is not ready so long after it was asked for hangs.
+const READY_BOUND: Duration = Duration::from_secs(60);
 
 /// One delivery with an agent.
 pub struct InFlight {
@@ -20,34 +26,71 @@ pub struct InFlight {
 }
 
 pub struct Agent {
-    pub pid: u32,
+    /// `None`: it is threads of this process.
+    pid: Option<u32>,
     stream: Stream,
     deliveries: HashSet<u64>,
 }
 
 pub struct Agents {
     pub pool: Pool,
+    pub endings: Endings,
     living: HashMap<AgentNumber, Agent>,
     in_flight: HashMap<u64, InFlight>,
     next_request: u64,
+    /// Requests by the time at which they were handed out.
+    handed: Recency<u64>,
+    /// Agents by the time at which they were asked for; they are not ready yet.
+    asked: Recency<AgentNumber>,
+    watchdog: Duration,
 }
 
 impl Agents {
-    pub fn new(pool: Pool) -> Agents {
-        Agents { pool, living: HashMap::new(), in_flight: HashMap::new(), next_request: 1 }
+    /// `watchdog` is how long an agent may have a delivery.
+    pub fn new(limits: Limits, watchdog: Duration, memory_limit: bool) -> Agents {
+        Agents {
+            pool: Pool::new(limits),
+            endings: Endings::new(watchdog, memory_limit),
+            living: HashMap::new(),
+            in_flight: HashMap::new(),
+            next_request: 1,
+            handed: Recency::default(),
+            asked: Recency::default(),
+            watchdog,
+        }
     }
 
-    /// The starter has made this agent; `socket` is our end of its socket.
+    /// Counts a new agent in; the caller asks the starter for it.
+    pub fn ask(&mut self, now: Instant) -> AgentNumber {
+        let number = self.pool.start(now);
+        self.asked.touch(number, now);
+        number
+    }
+
+    /// There is this agent now; `socket` is our end of its socket.
     pub fn started(
         &mut self,
         number: AgentNumber,
-        pid: u32,
-        socket: OwnedFd,
+        pid: Option<u32>,
+        socket: UnixStream,
         poller: &Poller,
     ) -> io::Result<()> {
-        let stream = Stream::new(UnixStream::from(socket), Token::Agent(number.0), poller)?;
+        if !self.asked_for(number) {
+            // given up meanwhile: without its socket it leaves
+            return Ok(());
+        }
+        let stream = Stream::new(socket, Token::Agent(number.0), poller)?;
         self.living.insert(number, Agent { pid, stream, deliveries: HashSet::new() });
         Ok(())
+    }
+
+    fn asked_for(&self, number: AgentNumber) -> bool {
+        self.asked.contains(number)
+    }
+
+    /// It said that it is ready.
+    pub fn is_ready(&mut self, number: AgentNumber) {
+        self.asked.remove(number);
     }
 
     pub fn stream(&mut self, number: AgentNumber) -> Option<&mut Stream> {
@@ -55,7 +98,7 @@ impl Agents {
     }
 
     pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.living.values().map(|agent| agent.pid)
+        self.living.values().filter_map(|agent| agent.pid)
     }
 
     pub fn in_flight(&self) -> usize {
@@ -79,6 +122,7 @@ impl Agents {
     ) -> io::Result<()> {
         let number = delivery.agent;
         self.in_flight.insert(request, delivery);
+        self.handed.touch(request, Instant::now());
         let Some(agent) = self.living.get_mut(&number) else {
             return Err(io::Error::other("the agent is gone"));
         };
@@ -88,18 +132,51 @@ impl Agents {
 
     /// The delivery that this agent reports on; `None` when it never had it.
     pub fn reported(&mut self, number: AgentNumber, request: u64) -> Option<InFlight> {
-        self.living.get_mut(&number)?.deliveries.remove(&request).then(|| self.in_flight.remove(&request))?
+        let had = self.living.get_mut(&number)?.deliveries.remove(&request);
+        had.then(|| self.take(request)).flatten()
+    }
+
+    fn take(&mut self, request: u64) -> Option<InFlight> {
+        self.handed.remove(request);
+        self.in_flight.remove(&request)
     }
 
     /// Drops the agent and its socket, which makes it leave. Returns what it had.
     pub fn drop_agent(&mut self, number: AgentNumber) -> Vec<InFlight> {
+        self.asked.remove(number);
         let Some(agent) = self.living.remove(&number) else { return Vec::new() };
         let mut requests: Vec<u64> = agent.deliveries.into_iter().collect();
         requests.sort_unstable();
-        requests.iter().filter_map(|request| self.in_flight.remove(request)).collect()
+        requests.into_iter().filter_map(|request| self.take(request)).collect()
     }
 
-    /// Closes every socket: the agents finish what they have and leave.
+    /// The agent has nothing in flight and is to leave.
+    pub fn retire(&mut self, number: AgentNumber, now: Instant) {
+        let is_process = self.living.get(&number).is_some_and(|agent| agent.pid.is_some());
+        let had = self.drop_agent(number);
+        debug_assert!(had.is_empty(), "the pool retires idle agents only");
+        if is_process {
+            self.endings.told(number, now);
+        }
+    }
+
+    /// An agent that has a delivery, or the order to be ready, for too long.
+    pub fn overdue(&self, now: Instant) -> Option<AgentNumber> {
+        let late = |since: Instant, bound: Duration| now >= since + bound;
+        let delivery = self.handed.oldest().filter(|(_, since)| late(*since, self.watchdog));
+        let delivery = delivery.and_then(|(request, _)| Some(self.in_flight.get(&request)?.agent));
+        let asked = self.asked.oldest().filter(|(_, since)| late(*since, READY_BOUND));
+        delivery.or(asked.map(|(number, _)| number))
+    }
+
+    /// When [`Agents::overdue`] or [`Endings::overdue`] next has something to say.
+    pub fn deadline(&self) -> Option<Instant> {
+        let delivery = self.handed.oldest().map(|(_, since)| since + self.watchdog);
+        let asked = self.asked.oldest().map(|(_, since)| since + READY_BOUND);
+        [delivery, asked, self.endings.deadline()].into_iter().flatten().min()
+    }
+
+    /// Closes every socket: the agents leave.
     pub fn drop_all(&mut self) {
         self.living.clear();
         self.in_flight.clear();

@@ -25,6 +25,8 @@ pub enum Command {
     Resume,
     /// Start the agents that the waiting mail will need, and answer when they are ready.
     Ramp,
+    /// Replace every agent once it has finished what it has.
+    Reload,
     Status,
 }
 

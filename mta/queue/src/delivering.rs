@@ -13,8 +13,8 @@ use smtp::{EnhancedStatus, ForwardPath, Stage};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use supervisor::link::{AgentNumber, ToStarter};
-use supervisor::pool::{AfterUse, Death};
+use supervisor::link::AgentNumber;
+use supervisor::pool::AfterUse;
 
 /// A delivery that was with so many agents when they died is deferred: it may be what kills them.
 const AGENTS_LOST_MAX: u8 = 2;
@@ -28,35 +28,24 @@ impl Manager {
         if self.paused || self.stopping.is_some() {
             return;
         }
-        let now = Instant::now();
         while !self.waiting.is_empty() && self.agents.pool.has_slot() {
             let entry = self.waiting.pop_front().expect("not empty");
             self.hand_out(entry);
         }
-        while self.waiting.len() > self.agents.pool.slots_starting() && self.agents.pool.may_start(now) {
-            self.start_agent();
-        }
         loop {
             let slot = self.waiting.is_empty() && self.agents.pool.has_slot();
             let room = self.waiting.len() < self.agents.pool.slots_starting();
-            if !slot && !room && !self.agents.pool.may_start(now) {
+            if !slot && !room && !self.agents.pool.wants_agent(self.waiting.len() + 1, Instant::now()) {
                 return;
             }
             let Next::Deliver(entry, ..) = self.mail.scheduler.poll(epoch_now()) else { return };
             if slot {
                 self.hand_out(entry);
-                continue;
-            }
-            self.waiting.push_back(entry);
-            if !room {
-                self.start_agent();
+            } else {
+                self.waiting.push_back(entry);
+                self.start_agents();
             }
         }
-    }
-
-    pub(crate) fn start_agent(&mut self) {
-        let number = self.agents.pool.start();
-        self.tell_starter(&ToStarter::Start(number));
     }
 
     /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
@@ -67,7 +56,7 @@ impl Manager {
             Ok(loaded) => loaded,
             Err(error) => return self.unreadable(entry, id, &error),
         };
-        let number = self.agents.pool.take().expect("has_slot said so");
+        let number = self.agents.pool.take(Instant::now()).expect("has_slot said so");
         let request_id = self.agents.next_request();
         let batch = self.mail.batch(entry).expect("looked up above");
         let envelope = &self.mail.message(id).expect("a batch has its message").envelope;
@@ -88,7 +77,7 @@ impl Manager {
         let delivery =
             InFlight { entry, agent: number, handed: epoch_now(), handed_ns: sys::clock::monotonic_ns() };
         if let Err(error) = self.agents.send(request_id, delivery, bytes, file, &self.poller) {
-            self.lose_agent(number, &format!("could not be given a delivery: {error}"));
+            self.agent_closed(number, &format!("could not be given a delivery: {error}"));
         }
     }
 
@@ -115,11 +104,11 @@ impl Manager {
     pub(crate) fn read_agent(&mut self, number: AgentNumber) {
         let Some(stream) = self.agents.stream(number) else { return };
         if let Err(error) = stream.flush(&self.poller) {
-            return self.lose_agent(number, &format!("does not read: {error}"));
+            return self.agent_closed(number, &format!("does not read: {error}"));
         }
         let open = match stream.fill() {
             Ok(open) => open,
-            Err(error) => return self.lose_agent(number, &format!("socket: {error}")),
+            Err(error) => return self.agent_closed(number, &format!("socket: {error}")),
         };
         while let Some(stream) = self.agents.stream(number) {
             let frame = match stream.next_frame() {
@@ -128,14 +117,14 @@ impl Manager {
                 Err(error) => Err(error),
             };
             match frame {
-                Ok(AgentFrame::Ready) if self.agents.pool.ready(number, Instant::now()) => {}
+                Ok(AgentFrame::Ready) if self.take_ready(number) => {}
                 Ok(AgentFrame::Report(report)) if self.take_report(number, &report) => {}
-                Ok(_) => return self.lose_agent(number, "answered what it was not asked"),
-                Err(error) => return self.lose_agent(number, &format!("sent nonsense: {error}")),
+                Ok(_) => return self.agent_confused(number, "answered what it was not asked"),
+                Err(error) => return self.agent_confused(number, &format!("sent nonsense: {error}")),
             }
         }
         if !open {
-            self.lose_agent(number, "closed its socket");
+            self.agent_closed(number, "closed its socket");
         }
     }
 
@@ -147,32 +136,15 @@ impl Manager {
             self.put_back(&delivery);
             return false;
         }
-        if self.agents.pool.release(number, Instant::now()) == AfterUse::Retire {
-            self.agents.drop_agent(number);
+        let now = Instant::now();
+        if self.agents.pool.release(number, now) == AfterUse::Retire {
+            self.agents.retire(number, now);
         }
         self.finish(&delivery, report);
         true
     }
 
-    /// The agent is gone: what it had goes back, and the pool decides whether the service needs a pause.
-    pub(crate) fn lose_agent(&mut self, number: AgentNumber, why: &str) {
-        let death = self.agents.pool.died(number, Instant::now());
-        let lost = self.agents.drop_agent(number);
-        if death == Death::Expected && lost.is_empty() {
-            return;
-        }
-        let mut text = format!("agent {} {why}; {} deliveries put back", number.0, lost.len());
-        if let Death::FirstUse { throttled_until } = death {
-            let pause_s = throttled_until.saturating_duration_since(Instant::now()).as_secs_f64();
-            text.push_str(&format!("; it had finished none, so no new agent for {pause_s:.0} s"));
-        }
-        self.log.event(&text);
-        for delivery in lost {
-            self.put_back(&delivery);
-        }
-    }
-
-    fn put_back(&mut self, delivery: &InFlight) {
+    pub(crate) fn put_back(&mut self, delivery: &InFlight) {
         let Some(batch) = self.mail.batch_mut(delivery.entry) else { return };
         batch.agents_lost += 1;
         if batch.agents_lost < AGENTS_LOST_MAX {
@@ -222,6 +194,14 @@ impl Manager {
             }
         }
         self.delivered += delivered.len() as u64;
+        if report.outcome.hop == HopStatus::Throttle
+            && let Some(queued) = self.mail.scheduler.entry(entry)
+        {
+            let next_hop = self.mail.scheduler.next_hop(queued.destination);
+            self.log.event(&format!(
+                "queue_id={id} next_hop={next_hop} the host is to blame: it gets less at a time"
+            ));
+        }
         let outcome = if deferred.is_empty() { Outcome::Finished } else { Outcome::Retry };
         match self.mail.scheduler.report(epoch_now(), entry, Report { outcome, hop: report.outcome.hop }) {
             Verdict::Retry { due, attempts } => {

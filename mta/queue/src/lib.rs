@@ -1,20 +1,25 @@
 //! The queue manager: the only process that writes the spool, and the one that decides every delivery.
 //!
 //! One loop over epoll; what has to wait for a disk is done by the threads of [`writer`]. It forks nothing,
-//! speaks no SMTP, and waits for no single agent, client or sync.
+//! speaks no SMTP (a driver inside its process is a thread of its own), and waits for no single agent, client or sync.
 
 mod agents;
 mod bounce;
 mod control;
 mod delivering;
+mod endings;
 mod intake;
 mod log;
 mod mail;
 mod manager;
+mod operator;
 mod poller;
 mod routes;
 mod stream;
+mod upkeep;
+mod within;
 mod writer;
 
 pub use manager::{Channels, Settings, run};
 pub use routes::Routes;
+pub use within::DriverWithin;

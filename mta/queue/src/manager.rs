@@ -1,17 +1,18 @@
-//! The loop of the queue manager, and the answers of its control socket.
+//! The loop of the queue manager.
 
 use crate::agents::Agents;
-use crate::control::{Command, Control};
+use crate::control::Control;
+use crate::endings::End;
 use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
 use crate::stream::Stream;
+use crate::within::DriverWithin;
 use crate::writer::{Done, Writer};
-use delivery::{EpochMs, RecipientState};
+use delivery::{EpochMs, NextHop, RecipientState};
 use scheduler::{EntryId, Scheduler};
-use serde_json::json;
 use spool::Spool;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -19,11 +20,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use supervisor::link::{AgentNumber, FromStarter, ToStarter, Usage};
-use supervisor::pool::{Limits as PoolLimits, Pool};
-
-/// Deliveries in flight when the MTA stops are waited for so long.
-const STOP_BOUND: Duration = Duration::from_secs(10);
+use supervisor::link::{AgentNumber, FromStarter, ToStarter};
+use supervisor::pool::Limits as PoolLimits;
 
 /// An orderly stop looks at least so often whether it is done.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -33,8 +31,18 @@ pub struct Settings {
     pub hostname: Arc<str>,
     pub routes: Routes,
     pub scheduler: scheduler::Limits,
+    /// Next hops with a destination concurrency of their own.
+    pub concurrency_limits: Vec<(NextHop, u32)>,
     pub pool: PoolLimits,
+    /// An agent that has a delivery longer than this hangs.
+    pub watchdog: Duration,
+    /// Agents have a limit of memory, and one that is aborted has reached it.
+    pub memory_limit: bool,
+    /// Deliveries in flight at a stop are waited for so long.
+    pub stop_bound: Duration,
     pub paused: bool,
+    /// What delivers inside this process; `None`: agents of the starter.
+    pub within: Option<DriverWithin>,
 }
 
 /// Its sockets.
@@ -61,12 +69,12 @@ pub(crate) struct Manager {
     /// Being written.
     pub(crate) bounces: usize,
     starter: Stream,
-    intake: Option<Intake>,
-    control: Control,
-    ramps: Vec<(u64, Instant)>,
+    pub(crate) intake: Option<Intake>,
+    pub(crate) control: Control,
+    pub(crate) ramps: Vec<(u64, Instant)>,
     /// Clients that wait for `status`, by the question that was sent to the starter for them.
-    questions: HashMap<u64, u64>,
-    next_question: u64,
+    pub(crate) questions: HashMap<u64, u64>,
+    pub(crate) next_question: u64,
 }
 
 /// Now on the wall clock.
@@ -89,13 +97,17 @@ impl Manager {
     fn new(settings: Settings, spool: Arc<dyn Spool>, channels: Channels) -> io::Result<Manager> {
         let poller = Poller::new()?;
         let writer = Writer::new(spool.clone())?;
+        let mut scheduler = Scheduler::new(settings.scheduler.clone());
+        for (next_hop, concurrency) in &settings.concurrency_limits {
+            scheduler.limit_destination(next_hop.as_str(), *concurrency);
+        }
         poller.watch(writer.wake(), Token::Writer)?;
         let mut manager = Manager {
             starter: Stream::new(channels.starter, Token::Starter, &poller)?,
             intake: Some(Intake::new(Stream::new(channels.reception, Token::Reception, &poller)?)),
             control: Control::new(channels.control, &poller)?,
-            mail: Mail::new(Scheduler::new(settings.scheduler.clone()), settings.routes.clone()),
-            agents: Agents::new(Pool::new(settings.pool.clone())),
+            mail: Mail::new(scheduler, settings.routes.clone()),
+            agents: Agents::new(settings.pool.clone(), settings.watchdog, settings.memory_limit),
             log: Log::default(),
             paused: settings.paused,
             stopping: None,
@@ -144,10 +156,14 @@ impl Manager {
         let mut ready = Vec::new();
         loop {
             self.dispatch();
+            self.start_agents();
             self.answer_ramps();
             self.log.flush();
             if self.stopped() {
                 self.agents.drop_all();
+                if let Some(driver) = &mut self.settings.within {
+                    driver.finish();
+                }
                 self.writer.finish();
                 return Ok(());
             }
@@ -156,9 +172,7 @@ impl Manager {
             for token in &ready {
                 self.handle(*token)?;
             }
-            for agent in self.agents.pool.retire_idle(Instant::now()) {
-                self.agents.drop_agent(agent);
-            }
+            self.pass_time();
         }
     }
 
@@ -192,8 +206,11 @@ impl Manager {
         if let Some(deadline) = self.agents.pool.idle_deadline() {
             by(deadline.saturating_duration_since(now));
         }
-        if let Some(until) = self.agents.pool.throttled_until().filter(|until| *until > now) {
-            by(until.duration_since(now));
+        if let Some(at) = self.agents.pool.start_at().filter(|at| *at > now) {
+            by(at.duration_since(now));
+        }
+        if let Some(deadline) = self.agents.deadline() {
+            by(deadline.saturating_duration_since(now));
         }
         if let Some(due) = self.mail.scheduler.next_due().filter(|_| !self.paused) {
             by(due.since(epoch_now()).max(Duration::from_millis(1)));
@@ -207,7 +224,8 @@ impl Manager {
     fn stopped(&self) -> bool {
         let Some(began) = self.stopping else { return false };
         let received = self.intake.as_ref().map_or(0, Intake::count);
-        (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0) || began.elapsed() > STOP_BOUND
+        (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0)
+            || began.elapsed() > self.settings.stop_bound
     }
 
     pub(crate) fn tell_starter(&mut self, message: &ToStarter) {
@@ -227,24 +245,22 @@ impl Manager {
                     let socket = self.starter.descriptors.pop_front();
                     let socket =
                         socket.ok_or_else(|| io::Error::other("an agent came without its socket"))?;
-                    self.agents.started(agent, pid, socket, &self.poller)?;
+                    self.agents.started(agent, Some(pid), socket.into(), &self.poller)?;
                 }
                 FromStarter::NotStarted { agent, errno } => {
                     let error = io::Error::from_raw_os_error(errno);
+                    self.agents.endings.not_started();
                     self.lose_agent(agent, &format!("could not be started: {error}"));
                 }
                 FromStarter::Ended { agent, status, signal } => {
-                    if signal != 0 {
-                        self.log.event(&format!("agent {} was ended by signal {signal}", agent.0));
-                    } else if status != 0 {
-                        self.log.event(&format!("agent {} exited with status {status}", agent.0));
-                    }
+                    self.agent_ended(agent, End { status, signal });
                 }
                 FromStarter::Usage { question, usage } => {
                     if let Some(client) = self.questions.remove(&question) {
                         self.answer_status(client, &usage);
                     }
                 }
+                FromStarter::Reload => self.reload(),
                 FromStarter::Stop => {
                     self.stopping.get_or_insert_with(Instant::now);
                 }
@@ -326,89 +342,5 @@ impl Manager {
         let due = envelope.received.min(epoch_now());
         let unroutable = self.mail.admit(id, envelope, states, 0, due);
         self.unroutable(id, unroutable);
-    }
-
-    fn obey(&mut self, client: u64, command: Command) {
-        match command {
-            Command::Pause => {
-                self.paused = true;
-                self.control.answer(client, &json!({"ok": true}));
-            }
-            Command::Resume => {
-                self.paused = false;
-                let released_ns = sys::clock::monotonic_ns();
-                self.control.answer(client, &json!({"ok": true, "released_ns": released_ns}));
-            }
-            Command::Ramp => {
-                let due = self.mail.scheduler.counts(epoch_now()).due as usize;
-                let slots = self.settings.pool.connections_per_agent.max(1);
-                let counts = self.agents.pool.counts();
-                for _ in counts.idle + counts.busy + counts.starting..due.div_ceil(slots) {
-                    if !self.agents.pool.may_start(Instant::now()) {
-                        break;
-                    }
-                    self.start_agent();
-                }
-                self.ramps.push((client, Instant::now()));
-            }
-            Command::Status => {
-                let question = self.next_question;
-                self.next_question += 1;
-                self.questions.insert(question, client);
-                self.tell_starter(&ToStarter::Usage { question });
-            }
-        }
-    }
-
-    fn answer_ramps(&mut self) {
-        let counts = self.agents.pool.counts();
-        if counts.starting > 0 {
-            return;
-        }
-        for (client, began) in std::mem::take(&mut self.ramps) {
-            let ramp_s = began.elapsed().as_secs_f64();
-            let answer = json!({"ok": true, "agents": counts.idle + counts.busy, "ramp_s": ramp_s});
-            self.control.answer(client, &answer);
-        }
-    }
-
-    fn answer_status(&mut self, client: u64, usage: &Usage) {
-        // whoever sees an empty queue may read the log next: its lines must not come after the answer
-        self.log.flush();
-        let queued = self.mail.scheduler.counts(epoch_now());
-        let agents = self.agents.pool.counts();
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        let incoming = self.intake.as_ref().map_or(0, Intake::count) + self.bounces;
-        let answer = json!({
-            "ok": true,
-            "incoming": incoming,
-            "active": queued.active,
-            "due": queued.due,
-            "deferred": queued.deferred,
-            "held": 0,
-            "delivered": self.delivered,
-            "bounced": self.bounced,
-            "paused": self.paused,
-            "agents": {
-                "idle": agents.idle,
-                "busy": agents.busy,
-                "starting": agents.starting,
-                "spawned": agents.spawned,
-                "died": agents.died,
-            },
-            "pids": {
-                "starter": usage.starter_pid,
-                "queue": std::process::id(),
-                "reception": usage.reception_pid,
-                "agents": self.agents.pids().collect::<Vec<u32>>(),
-            },
-            "cpu_s": {
-                "starter": seconds(usage.starter_ns),
-                "queue": seconds(usage.queue_ns),
-                "reception": seconds(usage.reception_ns),
-                "agents": seconds(usage.agents_ns),
-            },
-        });
-        self.control.answer(client, &answer);
     }
 }

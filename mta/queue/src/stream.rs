@@ -2,6 +2,7 @@
 
 use crate::poller::{Poller, Token};
 use delivery::wire::{HEADER_BYTES, WireError, split_frame};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,11 +10,16 @@ use std::os::unix::net::UnixStream;
 
 const READ_BYTES: usize = 64 * 1024;
 
+thread_local! {
+    /// Lent to every read: a stream keeps only what came in, so that thousands of agents cost little here.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
 /// Reads at a time from one peer, so that a busy one does not keep the others waiting.
 const READS_PER_TURN: usize = 4;
 
 /// An emptied buffer larger than this is given back.
-const KEEP_BYTES: usize = 64 * 1024;
+const KEEP_BYTES: usize = 4 * 1024;
 
 struct Piece {
     bytes: Vec<u8>,
@@ -52,17 +58,16 @@ impl Stream {
         self.received.drain(..self.taken);
         self.taken = 0;
         for _ in 0..READS_PER_TURN {
-            let filled = self.received.len();
-            self.received.resize(filled + READ_BYTES, 0);
-            let result = sys::descriptor::receive(self.socket.as_fd(), &mut self.received[filled..]);
+            let result = READ.with_borrow_mut(|buffer| {
+                let (count, descriptor) = sys::descriptor::receive(self.socket.as_fd(), buffer)?;
+                self.received.extend_from_slice(&buffer[..count]);
+                io::Result::Ok((count, descriptor))
+            });
             let (count, descriptor) = match result {
                 Ok(received) => received,
-                Err(error) => {
-                    self.received.truncate(filled);
-                    return if error.kind() == ErrorKind::WouldBlock { Ok(true) } else { Err(error) };
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
             };
-            self.received.truncate(filled + count);
             self.descriptors.extend(descriptor);
             if count == 0 {
                 return Ok(false);

@@ -21,6 +21,7 @@ pub(crate) struct Destination {
     /// Entries in any state but removed.
     pub(crate) entries: u32,
     pub(crate) window: Window,
+    pub(crate) bounds: Bounds,
     /// It has a place in the round.
     pub(crate) in_round: bool,
     /// A timer waits for the end of its death.
@@ -38,6 +39,8 @@ pub(crate) struct Destinations {
     /// Numbers that can be given to new destinations.
     forgotten: Vec<u32>,
     bounds: Bounds,
+    /// Of destinations that have a limit of their own.
+    own_limits: HashMap<Arc<str>, u32>,
 }
 
 impl Destinations {
@@ -49,7 +52,13 @@ impl Destinations {
             stamp: 0,
             forgotten: Vec::new(),
             bounds,
+            own_limits: HashMap::new(),
         }
+    }
+
+    /// At least 1 is used. For destinations that are not there yet.
+    pub(crate) fn limit(&mut self, next_hop: &str, concurrency: u32) {
+        self.own_limits.insert(next_hop.into(), concurrency.max(1));
     }
 
     pub(crate) fn intern(&mut self, next_hop: &str) -> u32 {
@@ -94,13 +103,17 @@ impl Destinations {
     }
 
     fn insert(&mut self, name: Arc<str>) -> u32 {
+        let own_limit = self.own_limits.get(&name).copied();
+        let bounds =
+            own_limit.map_or(self.bounds, |limit| Bounds { limit, initial: self.bounds.initial.min(limit) });
         let destination = Destination {
             name: name.clone(),
             ready: List::EMPTY,
             ready_count: 0,
             busy: 0,
             entries: 0,
-            window: Window::new(self.bounds),
+            window: Window::new(bounds),
+            bounds,
             in_round: false,
             in_timer: false,
             idle_stamp: 0,

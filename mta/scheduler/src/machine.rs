@@ -22,7 +22,6 @@ const POLL_TIMER_STEPS_MAX: u32 = 128;
 
 pub struct Scheduler {
     limits: Limits,
-    bounds: Bounds,
     clock: Clock,
     slab: Slab,
     wheel: Wheel,
@@ -46,7 +45,6 @@ impl Scheduler {
         let random = fastrand::Rng::with_seed(limits.seed);
         Scheduler {
             limits,
-            bounds,
             clock: Clock::default(),
             slab: Slab::new(),
             wheel: Wheel::new(),
@@ -59,6 +57,12 @@ impl Scheduler {
             waiting: 0,
             random,
         }
+    }
+
+    /// Gives this next hop a limit of its own in the place of [`Limits::destination_concurrency`]. To be called
+    /// before there is mail for it.
+    pub fn limit_destination(&mut self, next_hop: &str, concurrency: u32) {
+        self.destinations.limit(next_hop, concurrency);
     }
 
     /// The destination of this next hop; the text is compared byte by byte.
@@ -281,7 +285,7 @@ impl Scheduler {
         let destination = self.destinations.get_mut(index);
         let was_dead = destination.window.dead_until_ms().is_some();
         match verdict {
-            Some((HopStatus::Up, _)) => destination.window.succeed(self.bounds, destination.busy),
+            Some((HopStatus::Up, _)) => destination.window.succeed(destination.bounds, destination.busy),
             Some((HopStatus::Throttle, now_ms)) => {
                 let rest_ms = u64::try_from(self.limits.minimal_backoff.as_millis()).unwrap_or(u64::MAX);
                 destination.window.fail(now_ms.saturating_add(rest_ms));

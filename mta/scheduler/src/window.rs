@@ -23,7 +23,7 @@ pub(crate) struct Window {
     state: State,
 }
 
-/// The bounds that all windows share; `1 <= initial <= limit`.
+/// The bounds of a destination's window; `1 <= initial <= limit`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) initial: u32,

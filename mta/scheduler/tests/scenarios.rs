@@ -35,6 +35,31 @@ fn destinations_take_turns_and_each_serves_its_own_in_order() {
 }
 
 #[test]
+fn a_destination_with_a_limit_of_its_own_keeps_to_it_and_leaves_the_rest_to_others() {
+    let limits =
+        Limits { destination_concurrency: 8, initial_destination_concurrency: 4, ..Limits::default() };
+    let mut scheduler = Scheduler::new(limits);
+    scheduler.limit_destination("few.test:25", 2);
+    scheduler.limit_destination("many.test:25", 30);
+    let names = ["few.test:25", "many.test:25", "other.test:25"].map(|name| scheduler.destination(name));
+    let windows = |scheduler: &Scheduler| names.map(|name| scheduler.window(name));
+    assert_eq!(windows(&scheduler), [2, 4, 4]);
+    for n in 0..900 {
+        let destination = names[n as usize % 3];
+        scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+    }
+    let mut busy = std::collections::VecDeque::new();
+    for _ in 0..300 {
+        while let Next::Deliver(entry, ..) = scheduler.poll(START) {
+            busy.push_back(entry);
+        }
+        let entry = busy.pop_front().expect("there is mail for all");
+        scheduler.report(START, entry, Report { outcome: Outcome::Finished, hop: HopStatus::Up });
+    }
+    assert_eq!(windows(&scheduler), [2, 30, 8]);
+}
+
+#[test]
 fn a_dead_destination_rests_and_holds_nobody_up() {
     let mut scheduler = Scheduler::new(Limits::default());
     let (dead, well) = (scheduler.destination("dead.test:25"), scheduler.destination("well.test:25"));

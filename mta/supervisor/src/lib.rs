@@ -5,5 +5,7 @@
 //! say to each other. Nothing here parses what comes from the network or touches mail.
 
 pub mod link;
+mod outbox;
 pub mod pool;
+pub mod recency;
 pub mod starter;

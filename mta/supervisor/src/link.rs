@@ -11,8 +11,10 @@ pub struct AgentNumber(pub u64);
 pub enum ToStarter {
     /// The spool is recovered and the control socket answers.
     Ready,
-    /// Fork an agent; answered by `Started` or `NotStarted`.
+    /// Make an agent; answered by `Started` or `NotStarted`.
     Start(AgentNumber),
+    /// End an agent that does not answer (SIGKILL); its end is told as any other. One that has ended: nothing.
+    Kill(AgentNumber),
     /// Asked with a number that the answer repeats.
     Usage { question: u64 },
 }
@@ -39,6 +41,8 @@ pub enum FromStarter {
         question: u64,
         usage: Usage,
     },
+    /// Replace every agent once it has finished what it has.
+    Reload,
     /// Hand out nothing more, finish what is in flight (bounded), and exit.
     Stop,
 }
@@ -58,17 +62,20 @@ pub struct Usage {
 const KIND_READY: u8 = 64;
 const KIND_START: u8 = 65;
 const KIND_ASK_USAGE: u8 = 66;
+const KIND_KILL: u8 = 67;
 const KIND_STARTED: u8 = 72;
 const KIND_NOT_STARTED: u8 = 73;
 const KIND_ENDED: u8 = 74;
 const KIND_USAGE: u8 = 75;
 const KIND_STOP: u8 = 76;
+const KIND_RELOAD: u8 = 77;
 
 impl ToStarter {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             ToStarter::Ready => drop(Encoder::frame(out, KIND_READY)),
             ToStarter::Start(agent) => Encoder::frame(out, KIND_START).u64(agent.0),
+            ToStarter::Kill(agent) => Encoder::frame(out, KIND_KILL).u64(agent.0),
             ToStarter::Usage { question } => Encoder::frame(out, KIND_ASK_USAGE).u64(*question),
         }
     }
@@ -78,6 +85,7 @@ impl ToStarter {
         let message = match kind {
             KIND_READY => ToStarter::Ready,
             KIND_START => ToStarter::Start(AgentNumber(input.u64()?)),
+            KIND_KILL => ToStarter::Kill(AgentNumber(input.u64()?)),
             KIND_ASK_USAGE => ToStarter::Usage { question: input.u64()? },
             _ => return Err(WireError::Invalid("kind of frame")),
         };
@@ -114,6 +122,7 @@ impl FromStarter {
                 frame.u32(usage.starter_pid);
                 frame.u32(usage.reception_pid);
             }
+            FromStarter::Reload => drop(Encoder::frame(out, KIND_RELOAD)),
             FromStarter::Stop => drop(Encoder::frame(out, KIND_STOP)),
         }
     }
@@ -142,6 +151,7 @@ impl FromStarter {
                     reception_pid: input.u32()?,
                 },
             },
+            KIND_RELOAD => FromStarter::Reload,
             KIND_STOP => FromStarter::Stop,
             _ => return Err(WireError::Invalid("kind of frame")),
         };
@@ -171,6 +181,7 @@ mod tests {
             FromStarter::NotStarted { agent, errno: 11 },
             FromStarter::Ended { agent, status: -1, signal: 9 },
             FromStarter::Usage { question: 3, usage },
+            FromStarter::Reload,
             FromStarter::Stop,
         ];
         let mut bytes = Vec::new();
@@ -182,7 +193,8 @@ mod tests {
             assert!(FromStarter::decode(kind, &[payload, &[0]].concat()).is_err(), "trailing byte passes");
             rest = &rest[taken..];
         }
-        for expected in [ToStarter::Ready, ToStarter::Start(agent), ToStarter::Usage { question: 1 }] {
+        let (start, kill) = (ToStarter::Start(agent), ToStarter::Kill(agent));
+        for expected in [ToStarter::Ready, start, kill, ToStarter::Usage { question: 1 }] {
             let mut bytes = Vec::new();
             expected.encode(&mut bytes);
             let (kind, payload, _) = split_frame(&bytes).unwrap().unwrap();

@@ -1,20 +1,32 @@
 //! The pool of delivery agents as a state machine: no process, socket or clock in it.
 //!
 //! The queue manager tells it what happened and asks which agent gets the next delivery. An agent has
-//! `connections_per_agent` slots. The most recently used agent with a free slot is taken first, so that the
-//! surplus grows old and is retired. No step looks at every agent.
+//! `connections_per_agent` slots. A busy agent with a free slot is taken before an idle one, and of each kind
+//! the one used last, so that the surplus grows old and is retired. No step looks at every agent but
+//! [`Pool::reload`].
 //!
 //! An agent that dies before it finished anything throttles its service, longer each time; one that dies
 //! later is simply replaced (the rule of Postfix's master(8)).
+//!
+//! At its reuse limit, or after a reload, an agent *drains*: it gets nothing more and leaves when what it has
+//! is finished. One with many connections does not count among the `agents_max` while it drains, so that its
+//! successor can work; the deliveries of all together stay within `agents_max * connections_per_agent`.
 
 use crate::link::AgentNumber;
-use std::collections::{HashMap, VecDeque};
+use crate::recency::Recency;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// First pause after an agent died on its first use; doubled for each further one in a row.
-const THROTTLE_FIRST: Duration = Duration::from_secs(1);
+pub const THROTTLE_FIRST: Duration = Duration::from_secs(1);
 /// Longest such pause (Postfix: 60 s always).
-const THROTTLE_LAST: Duration = Duration::from_secs(60);
+pub const THROTTLE_LAST: Duration = Duration::from_secs(60);
+
+/// Agents that are asked for and not ready yet: no more at a time, so that the starter keeps answering.
+pub const STARTING_MAX: usize = 100;
+
+/// How far the spawn rate may be run ahead of: a quiet service starts so much of a second's agents at once.
+pub const SPAWN_BURST: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -25,27 +37,44 @@ pub struct Limits {
     pub max_use: u64,
     /// An agent that had nothing to do for so long is retired.
     pub max_idle: Duration,
+    /// Agents started in a second; 0 = no limit.
+    pub spawn_rate: u32,
+    /// `agents_max` agents are kept whether there is mail or not; `max_idle` has no effect.
+    pub preforked: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Starting,
+    /// As `Starting`, but from before a reload: it retires as soon as it is ready.
+    StartingOutdated,
+    /// Nothing in flight; in `idle`.
+    Idle,
+    /// Something in flight and a slot free; in `open`.
+    Open,
+    /// Every slot taken.
+    Full,
+    /// Gets nothing more and has something in flight.
+    Draining,
 }
 
 #[derive(Debug)]
 struct Agent {
-    state: State,
+    phase: Phase,
     busy: usize,
     uses: u64,
     finished: u64,
-    /// Has an entry in `partly_free`, valid only while its state says so.
-    stacked: bool,
 }
 
+/// What to do with an agent that said that it is ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    Starting,
-    /// Nothing in flight since then; in `idle`.
-    Idle(Instant),
-    /// Something in flight and a slot free; in `partly_free`.
-    PartlyFree,
-    /// Every slot taken, or the reuse limit reached.
-    Closed,
+#[must_use]
+pub enum Readiness {
+    Welcome,
+    /// There was a reload since it was asked for: close its socket.
+    Retire,
+    /// It said so before, or is unknown: it is confused.
+    Confused,
 }
 
 /// What to do with an agent whose delivery has ended.
@@ -53,7 +82,7 @@ enum State {
 #[must_use]
 pub enum AfterUse {
     Keep,
-    /// Its reuse limit is reached and nothing is in flight: close its socket.
+    /// It has drained: close its socket.
     Retire,
 }
 
@@ -71,78 +100,87 @@ pub enum Death {
 /// How many agents are in which state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    pub idle: usize,
-    pub busy: usize,
     pub starting: usize,
+    pub idle: usize,
+    /// With something in flight; those that drain among them.
+    pub busy: usize,
+    pub draining: usize,
+    /// Since the start.
     pub spawned: u64,
-    pub died: u64,
 }
 
 pub struct Pool {
     limits: Limits,
     agents: HashMap<AgentNumber, Agent>,
-    /// The back became idle last. May hold numbers of agents that are gone.
-    idle: VecDeque<AgentNumber>,
-    /// The back was used last. May hold numbers of agents that are gone or in another state.
-    partly_free: Vec<AgentNumber>,
+    idle: Recency<AgentNumber>,
+    open: Recency<AgentNumber>,
     next_number: u64,
     starting: usize,
-    idle_count: usize,
+    draining: usize,
+    /// Deliveries of all agents.
+    in_flight: usize,
+    /// So many agents are started without mail for them.
+    floor: usize,
     spawned: u64,
-    died: u64,
     first_use_deaths: u32,
     throttled_until: Option<Instant>,
+    /// When the next agent would start if they came evenly.
+    even_start: Option<Instant>,
 }
 
 impl Pool {
     pub fn new(limits: Limits) -> Pool {
+        let floor = if limits.preforked { limits.agents_max } else { 0 };
         Pool {
             limits,
             agents: HashMap::new(),
-            idle: VecDeque::new(),
-            partly_free: Vec::new(),
+            idle: Recency::default(),
+            open: Recency::default(),
             next_number: 1,
             starting: 0,
-            idle_count: 0,
+            draining: 0,
+            in_flight: 0,
+            floor,
             spawned: 0,
-            died: 0,
             first_use_deaths: 0,
             throttled_until: None,
+            even_start: None,
         }
     }
 
-    /// Whether another agent may be started now.
-    pub fn may_start(&self, now: Instant) -> bool {
-        self.agents.len() < self.limits.agents_max && self.throttled_until.is_none_or(|until| now >= until)
-    }
-
-    /// When [`Pool::may_start`] may turn true by time alone.
-    pub fn throttled_until(&self) -> Option<Instant> {
-        self.throttled_until
-    }
-
-    /// Counts a new agent in; the caller asks the starter for it. Only when [`Pool::may_start`].
-    pub fn start(&mut self) -> AgentNumber {
-        let number = AgentNumber(self.next_number);
-        self.next_number += 1;
-        self.starting += 1;
-        self.spawned += 1;
-        self.agents
-            .insert(number, Agent { state: State::Starting, busy: 0, uses: 0, finished: 0, stacked: false });
-        number
-    }
-
-    /// The agent said that it is ready. False when it is unknown or said so twice: it is confused.
-    pub fn ready(&mut self, number: AgentNumber, now: Instant) -> bool {
-        let Some(agent) = self.agents.get_mut(&number) else { return false };
-        if agent.state != State::Starting {
+    /// Whether another agent is to be started now, when `waiting` deliveries have no slot.
+    pub fn wants_agent(&self, waiting: usize, now: Instant) -> bool {
+        if !self.has_place() || self.start_at().is_some_and(|at| at > now) {
             return false;
         }
-        agent.state = State::Idle(now);
-        self.idle.push_back(number);
-        self.starting -= 1;
-        self.idle_count += 1;
-        true
+        let needed = waiting > self.slots_starting() && self.in_flight + self.slots_starting() < self.slots();
+        needed || self.below_floor()
+    }
+
+    /// When the throttle or the spawn rate lets the next agent start; may have passed.
+    pub fn start_at(&self) -> Option<Instant> {
+        let even = self.even_start.and_then(|at| at.checked_sub(SPAWN_BURST));
+        self.throttled_until.max(even)
+    }
+
+    /// The limits on numbers leave a place for one more.
+    fn has_place(&self) -> bool {
+        let beside = if self.limits.connections_per_agent == 1 {
+            // with one connection there is nothing for a successor to do meanwhile
+            0
+        } else {
+            self.draining.min(self.limits.agents_max)
+        };
+        self.agents.len() - beside < self.limits.agents_max && self.starting < STARTING_MAX
+    }
+
+    fn below_floor(&self) -> bool {
+        self.agents.len() - self.draining < self.floor
+    }
+
+    /// Deliveries that may be in flight at a time.
+    fn slots(&self) -> usize {
+        self.limits.agents_max.saturating_mul(self.limits.connections_per_agent)
     }
 
     /// Slots that agents which are being started will bring.
@@ -150,51 +188,84 @@ impl Pool {
         self.starting * self.limits.connections_per_agent
     }
 
-    /// Whether [`Pool::take`] would find a slot.
-    pub fn has_slot(&mut self) -> bool {
-        self.idle_count > 0 || self.top_partly_free().is_some()
+    /// Asks for agents that serve `deliveries` at a time, before there is a use for them.
+    pub fn ramp(&mut self, deliveries: usize) {
+        let agents = deliveries.div_ceil(self.limits.connections_per_agent).min(self.limits.agents_max);
+        self.floor = self.floor.max(agents);
     }
 
-    /// Takes a slot on the most recently used agent that has one: a busy one first, so that idle ones may age.
-    pub fn take(&mut self) -> Option<AgentNumber> {
-        let number = self.top_partly_free().or_else(|| self.pop_idle())?;
-        let limits = &self.limits;
-        let agent = self.agents.get_mut(&number).expect("both lists were checked against the living");
+    /// Whether every agent that was asked for by [`Pool::ramp`] is ready, or can't be had now. Ends the ramp.
+    pub fn ramped(&mut self, now: Instant) -> bool {
+        let throttled = self.throttled_until.is_some_and(|until| until > now);
+        if self.starting > 0 || (self.below_floor() && self.has_place() && !throttled) {
+            return false;
+        }
+        if !self.limits.preforked {
+            self.floor = 0;
+        }
+        true
+    }
+
+    /// Counts a new agent in; the caller asks the starter for it. Only when [`Pool::wants_agent`].
+    pub fn start(&mut self, now: Instant) -> AgentNumber {
+        let number = AgentNumber(self.next_number);
+        self.next_number += 1;
+        self.starting += 1;
+        self.spawned += 1;
+        if self.limits.spawn_rate > 0 {
+            let from = self.even_start.map_or(now, |at| at.max(now));
+            self.even_start = Some(from + Duration::from_secs(1) / self.limits.spawn_rate);
+        }
+        self.agents.insert(number, Agent { phase: Phase::Starting, busy: 0, uses: 0, finished: 0 });
+        number
+    }
+
+    /// The agent said that it is ready.
+    pub fn ready(&mut self, number: AgentNumber, now: Instant) -> Readiness {
+        match self.agents.get_mut(&number) {
+            Some(agent) if agent.phase == Phase::Starting => {
+                agent.phase = Phase::Idle;
+                self.idle.touch(number, now);
+                self.starting -= 1;
+                Readiness::Welcome
+            }
+            Some(agent) if agent.phase == Phase::StartingOutdated => {
+                self.agents.remove(&number);
+                self.starting -= 1;
+                Readiness::Retire
+            }
+            _ => Readiness::Confused,
+        }
+    }
+
+    /// Whether [`Pool::take`] would find a slot.
+    pub fn has_slot(&self) -> bool {
+        self.in_flight < self.slots() && !(self.open.is_empty() && self.idle.is_empty())
+    }
+
+    /// Takes a slot: of the busy agent with a free one that was used last, else of the last one to become idle.
+    pub fn take(&mut self, now: Instant) -> Option<AgentNumber> {
+        if !self.has_slot() {
+            return None;
+        }
+        let number = self.open.newest().or_else(|| self.idle.newest())?;
+        let Limits { connections_per_agent, max_use, .. } = self.limits;
+        let agent = self.agents.get_mut(&number).expect("both lists hold living agents only");
         agent.busy += 1;
         agent.uses += 1;
-        if agent.busy >= limits.connections_per_agent || (limits.max_use != 0 && agent.uses >= limits.max_use)
-        {
-            agent.state = State::Closed;
+        self.in_flight += 1;
+        self.idle.remove(number);
+        self.open.remove(number);
+        if max_use != 0 && agent.uses >= max_use {
+            agent.phase = Phase::Draining;
+            self.draining += 1;
+        } else if agent.busy >= connections_per_agent {
+            agent.phase = Phase::Full;
         } else {
-            agent.state = State::PartlyFree;
-            if !agent.stacked {
-                agent.stacked = true;
-                self.partly_free.push(number);
-            }
+            agent.phase = Phase::Open;
+            self.open.touch(number, now);
         }
         Some(number)
-    }
-
-    fn top_partly_free(&mut self) -> Option<AgentNumber> {
-        while let Some(number) = self.partly_free.last().copied() {
-            match self.agents.get_mut(&number) {
-                Some(agent) if agent.state == State::PartlyFree => return Some(number),
-                Some(agent) => agent.stacked = false,
-                None => {}
-            }
-            self.partly_free.pop();
-        }
-        None
-    }
-
-    fn pop_idle(&mut self) -> Option<AgentNumber> {
-        while let Some(number) = self.idle.pop_back() {
-            if self.agents.contains_key(&number) {
-                self.idle_count -= 1;
-                return Some(number);
-            }
-        }
-        None
     }
 
     /// A delivery of this agent ended with a report.
@@ -202,67 +273,81 @@ impl Pool {
         let Some(agent) = self.agents.get_mut(&number) else { return AfterUse::Keep };
         agent.busy -= 1;
         agent.finished += 1;
+        self.in_flight -= 1;
         self.first_use_deaths = 0;
         self.throttled_until = None;
-        if self.limits.max_use != 0 && agent.uses >= self.limits.max_use {
-            if agent.busy > 0 {
-                return AfterUse::Keep;
+        match (agent.phase, agent.busy) {
+            (Phase::Draining, 0) => {
+                self.agents.remove(&number);
+                self.draining -= 1;
+                return AfterUse::Retire;
             }
-            self.agents.remove(&number);
-            return AfterUse::Retire;
-        }
-        if agent.busy == 0 {
-            agent.state = State::Idle(now);
-            self.idle.push_back(number);
-            self.idle_count += 1;
-        } else {
-            agent.state = State::PartlyFree;
-            if !agent.stacked {
-                agent.stacked = true;
-                self.partly_free.push(number);
+            (Phase::Draining, _) => {}
+            (_, 0) => {
+                agent.phase = Phase::Idle;
+                self.open.remove(number);
+                self.idle.touch(number, now);
+            }
+            (_, _) => {
+                agent.phase = Phase::Open;
+                self.open.touch(number, now);
             }
         }
         AfterUse::Keep
     }
 
-    /// Takes out the agents that were idle too long; the caller closes their sockets.
-    pub fn retire_idle(&mut self, now: Instant) -> Vec<AgentNumber> {
-        let mut retired = Vec::new();
-        while let Some(since) = self.longest_idle() {
-            if now.saturating_duration_since(since) < self.limits.max_idle {
-                break;
-            }
-            let number = self.idle.pop_front().expect("longest_idle saw it");
-            self.agents.remove(&number);
-            self.idle_count -= 1;
-            retired.push(number);
-        }
-        retired
+    /// Takes out an agent that was idle too long; the caller closes its socket and asks again.
+    pub fn retire_idle(&mut self, now: Instant) -> Option<AgentNumber> {
+        self.idle_deadline().filter(|deadline| now >= *deadline)?;
+        let (number, _) = self.idle.oldest()?;
+        self.idle.remove(number);
+        self.agents.remove(&number);
+        Some(number)
     }
 
     /// When [`Pool::retire_idle`] next has something to do.
-    pub fn idle_deadline(&mut self) -> Option<Instant> {
-        Some(self.longest_idle()? + self.limits.max_idle)
+    pub fn idle_deadline(&self) -> Option<Instant> {
+        if self.limits.preforked {
+            return None;
+        }
+        let (_, since) = self.idle.oldest()?;
+        Some(since + self.limits.max_idle)
     }
 
-    fn longest_idle(&mut self) -> Option<Instant> {
-        while let Some(number) = self.idle.front() {
-            match self.agents.get(number) {
-                Some(Agent { state: State::Idle(since), .. }) => return Some(*since),
-                _ => drop(self.idle.pop_front()),
+    /// Every agent of now is replaced: the idle ones are taken out, and the caller closes their sockets; the
+    /// others drain.
+    pub fn reload(&mut self) -> Vec<AgentNumber> {
+        let mut retired = Vec::with_capacity(self.idle.len());
+        for (number, agent) in &mut self.agents {
+            match agent.phase {
+                Phase::Starting => agent.phase = Phase::StartingOutdated,
+                Phase::Idle => retired.push(*number),
+                Phase::Open | Phase::Full => {
+                    agent.phase = Phase::Draining;
+                    self.draining += 1;
+                }
+                Phase::StartingOutdated | Phase::Draining => {}
             }
         }
-        None
+        for number in &retired {
+            self.agents.remove(number);
+        }
+        self.idle = Recency::default();
+        self.open = Recency::default();
+        retired
     }
 
-    /// The agent is gone: its socket closed, it could not be started, or it answered nonsense.
+    /// The agent is gone, with all that it had: its socket closed, it could not be started, it hung, or it
+    /// answered nonsense.
     pub fn died(&mut self, number: AgentNumber, now: Instant) -> Death {
         let Some(agent) = self.agents.remove(&number) else { return Death::Expected };
-        self.died += 1;
-        match agent.state {
-            State::Starting => self.starting -= 1,
-            State::Idle(_) => self.idle_count -= 1,
-            State::PartlyFree | State::Closed => {}
+        self.in_flight -= agent.busy;
+        match agent.phase {
+            Phase::Starting | Phase::StartingOutdated => self.starting -= 1,
+            Phase::Idle => drop(self.idle.remove(number)),
+            Phase::Open => drop(self.open.remove(number)),
+            Phase::Full => {}
+            Phase::Draining => self.draining -= 1,
         }
         if agent.finished > 0 {
             return Death::InUse;
@@ -276,150 +361,11 @@ impl Pool {
 
     pub fn counts(&self) -> Counts {
         Counts {
-            idle: self.idle_count,
-            busy: self.agents.len() - self.idle_count - self.starting,
             starting: self.starting,
+            idle: self.idle.len(),
+            busy: self.agents.len() - self.idle.len() - self.starting,
+            draining: self.draining,
             spawned: self.spawned,
-            died: self.died,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pool(agents_max: usize, connections_per_agent: usize, max_use: u64) -> Pool {
-        Pool::new(Limits { agents_max, connections_per_agent, max_use, max_idle: Duration::from_secs(100) })
-    }
-
-    fn ready(pool: &mut Pool, now: Instant) -> AgentNumber {
-        assert!(pool.may_start(now));
-        let number = pool.start();
-        assert!(pool.ready(number, now));
-        number
-    }
-
-    #[test]
-    fn takes_the_most_recently_used_first_and_lets_the_surplus_age_out() {
-        let (mut pool, start) = (pool(3, 1, 0), Instant::now());
-        let agents: Vec<_> = (0..3).map(|_| ready(&mut pool, start)).collect();
-        for second in 1..=100 {
-            let number = pool.take().unwrap();
-            assert_eq!(number, agents[2]);
-            assert_eq!(pool.release(number, start + Duration::from_secs(second)), AfterUse::Keep);
-        }
-        assert_eq!(pool.retire_idle(start + Duration::from_secs(100)), agents[..2]);
-        assert_eq!(pool.counts().idle, 1);
-        assert_eq!(pool.idle_deadline(), Some(start + Duration::from_secs(200)));
-        assert_eq!(pool.retire_idle(start + Duration::from_secs(200)), agents[2..]);
-        assert_eq!(pool.counts(), Counts { spawned: 3, ..Counts::default() });
-    }
-
-    #[test]
-    fn retires_exactly_at_the_reuse_limit_and_drains_what_is_in_flight() {
-        let (mut pool, now) = (pool(1, 2, 3), Instant::now());
-        let number = ready(&mut pool, now);
-        assert_eq!((pool.take(), pool.take(), pool.take()), (Some(number), Some(number), None));
-        assert_eq!(pool.release(number, now), AfterUse::Keep);
-        assert_eq!((pool.take(), pool.take()), (Some(number), None));
-        assert_eq!(pool.release(number, now), AfterUse::Keep);
-        assert_eq!(pool.take(), None);
-        assert_eq!(pool.release(number, now), AfterUse::Retire);
-        assert!(pool.may_start(now));
-    }
-
-    #[test]
-    fn damps_a_crash_loop_and_forgives_after_a_success() {
-        let (mut pool, start) = (pool(2, 1, 0), Instant::now());
-        let mut now = start;
-        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(pool.may_start(now));
-            let number = pool.start();
-            let until = now + Duration::from_secs(pause);
-            assert_eq!(pool.died(number, now), Death::FirstUse { throttled_until: until });
-            assert!(!pool.may_start(until - Duration::from_millis(1)));
-            now = until;
-        }
-        let number = ready(&mut pool, now);
-        assert_eq!(pool.take(), Some(number));
-        assert_eq!(pool.release(number, now), AfterUse::Keep);
-        assert_eq!(pool.died(number, now), Death::InUse);
-        assert!(pool.may_start(now));
-        assert_eq!(pool.died(number, now), Death::Expected);
-    }
-
-    /// Any order of events: slots and limits hold, and every count adds up.
-    #[test]
-    fn holds_its_limits_under_random_events() {
-        for seed in 0..200 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let limits = (random.usize(1..6), random.usize(1..4), random.u64(0..5));
-            let mut pool = pool(limits.0, limits.1, limits.2);
-            let mut now = Instant::now();
-            let (mut starting, mut alive): (Vec<AgentNumber>, HashMap<AgentNumber, (usize, u64)>) =
-                Default::default();
-            for _ in 0..400 {
-                now += Duration::from_millis(random.u64(0..5000));
-                match random.u8(0..12) {
-                    0..=2 if pool.may_start(now) => starting.push(pool.start()),
-                    3..=4 if !starting.is_empty() => {
-                        let number = starting.swap_remove(random.usize(0..starting.len()));
-                        assert!(pool.ready(number, now));
-                        assert!(!pool.ready(number, now), "ready twice");
-                        alive.insert(number, (0, 0));
-                    }
-                    5..=7 => match pool.take() {
-                        Some(number) => {
-                            let (busy, uses) = alive.get_mut(&number).expect("a living agent");
-                            (*busy, *uses) = (*busy + 1, *uses + 1);
-                            assert!(*busy <= limits.1 && (limits.2 == 0 || *uses <= limits.2), "seed {seed}");
-                        }
-                        None => {
-                            assert!(
-                                alive
-                                    .values()
-                                    .all(|(busy, uses)| *busy >= limits.1
-                                        || (limits.2 != 0 && *uses >= limits.2)),
-                                "seed {seed}: a slot was free"
-                            )
-                        }
-                    },
-                    8..=9 => {
-                        if let Some((number, (busy, uses))) =
-                            alive.iter_mut().find(|(_, (busy, _))| *busy > 0)
-                        {
-                            *busy -= 1;
-                            let (number, gone) = (*number, *busy == 0 && limits.2 != 0 && *uses >= limits.2);
-                            assert_eq!(pool.release(number, now) == AfterUse::Retire, gone);
-                            if gone {
-                                alive.remove(&number);
-                            }
-                        }
-                    }
-                    10 => {
-                        for number in pool.retire_idle(now) {
-                            assert_eq!(
-                                alive.remove(&number).expect("alive").0,
-                                0,
-                                "seed {seed}: retired in use"
-                            );
-                        }
-                    }
-                    _ => {
-                        if let Some(number) = alive.keys().next().copied() {
-                            alive.remove(&number);
-                            assert_ne!(pool.died(number, now), Death::Expected);
-                        }
-                    }
-                }
-                let counts = pool.counts();
-                let busy = alive.values().filter(|(busy, _)| *busy > 0).count();
-                assert_eq!(
-                    (counts.idle, counts.busy, counts.starting),
-                    (alive.len() - busy, busy, starting.len())
-                );
-            }
         }
     }
 }

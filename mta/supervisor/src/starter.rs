@@ -5,24 +5,39 @@
 //! (a fork copies its tables), nothing parsed that comes from outside.
 
 use crate::link::{AgentNumber, FromStarter, ToStarter, Usage};
+use crate::outbox::Outbox;
 use delivery::wire::{self, split_frame};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use sys::process::{End, Fork};
 
-/// An orderly stop that takes longer than this ends with SIGKILL for what is left.
-pub const STOP_BOUND: Duration = Duration::from_secs(15);
+/// The queue manager waits for deliveries in flight; reception, its last answers and the disk get this on top.
+/// After that an orderly stop ends with SIGKILL for what is left.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// When the queue manager has ended nobody takes reports: agents get this to end their connections.
+const AGENTS_GRACE: Duration = Duration::from_secs(1);
+
+/// While it stops the starter looks at least so often at the time.
+const STOP_TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Exit status of an agent that panicked, as of any Rust program.
+const PANICKED: i32 = 101;
 
 /// What the processes do once they are forked; each gets its ends of the sockets and returns its exit status.
 pub struct Roles<Q, R, A> {
     pub queue: Q,
     pub reception: R,
+    /// Runs in the forked child. It may replace itself by another program.
     pub agent: A,
+    /// The first bytes on each agent's socket, for an agent that shares no memory with the starter.
+    pub agent_options: Vec<u8>,
 }
 
 /// The ends of the sockets that a queue manager has.
@@ -42,30 +57,44 @@ pub struct Descriptors {
 
 struct Child {
     pid: Pid,
-    /// `None` while it lives.
-    ended: Option<End>,
+    /// How and when; `None` while it lives.
+    ended: Option<(End, Instant)>,
     cpu_ns: u64,
 }
 
+/// The agents by process and by number: the kernel names them one way, the queue manager the other.
+#[derive(Default)]
+struct Agents {
+    by_pid: HashMap<Pid, AgentNumber>,
+    by_number: HashMap<AgentNumber, Pid>,
+    ended_cpu_ns: u64,
+}
+
 struct Starter<A> {
+    /// Non-blocking.
     link: UnixStream,
     received: Vec<u8>,
+    outbox: Outbox,
     queue: Child,
     reception: Child,
-    agents: HashMap<Pid, AgentNumber>,
-    ended_agents_cpu_ns: u64,
+    agents: Agents,
     agent_main: A,
+    agent_options: Vec<u8>,
     signals: OwnedFd,
+    stop_bound: Duration,
     stopping: Option<Instant>,
     ready: Box<dyn FnMut()>,
 }
 
 /// Runs the MTA until it is told to stop (SIGTERM, SIGINT) or one of its two lasting processes ends.
 ///
-/// `ready` is called once, when mail is accepted. Returns the exit status: 0 after an orderly stop.
+/// SIGHUP replaces the agents. Deliveries in flight at a stop are waited for during `stop_bound`, a little longer
+/// than which the stop takes at most. `ready` is called once, when mail is accepted. Returns the exit status: 0
+/// after an orderly stop.
 pub fn run<Q, R, A>(
     descriptors: Descriptors,
     roles: Roles<Q, R, A>,
+    stop_bound: Duration,
     ready: Box<dyn FnMut()>,
 ) -> io::Result<i32>
 where
@@ -73,11 +102,12 @@ where
     R: FnOnce(Vec<OwnedFd>, UnixStream) -> i32,
     A: Fn(UnixStream) -> i32,
 {
-    let signals =
-        sys::signal::signal_descriptor(&[sys::signal::SIGTERM, sys::signal::SIGINT, sys::signal::SIGCHLD])?;
+    use sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+    let signals = sys::signal::signal_descriptor(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD])?;
     // a session of its own, so that the kernel groups its processor time apart from whoever started it
     let _ = rustix::process::setsid();
     let (link, queue_link) = UnixStream::pair()?;
+    link.set_nonblocking(true)?;
     let (queue_intake, reception_intake) = UnixStream::pair()?;
 
     let queue_keeps = [queue_link.as_fd(), queue_intake.as_fd(), descriptors.control.as_fd()];
@@ -95,12 +125,14 @@ where
         let starter = Starter {
             link,
             received: Vec::new(),
+            outbox: Outbox::default(),
             queue,
             reception,
-            agents: HashMap::new(),
-            ended_agents_cpu_ns: 0,
+            agents: Agents::default(),
             agent_main: roles.agent,
+            agent_options: roles.agent_options,
             signals,
+            stop_bound,
             stopping: None,
             ready,
         };
@@ -125,27 +157,47 @@ fn fork_child(keeps: &[BorrowedFd<'_>], own_session: bool) -> io::Result<Option<
     }
 }
 
+/// Has this child killed when its parent ends: an agent in a long delivery looks at no socket, and one that is
+/// stopped at no signal.
+fn end_with(parent: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // it may have gone in between
+    if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+}
+
+/// One of our children that is not reaped yet, so the number is still its own.
+fn kill(pid: Pid) {
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+}
+
 impl<A: Fn(UnixStream) -> i32> Starter<A> {
     fn serve(mut self) -> io::Result<i32> {
         loop {
             let link_open = self.queue.ended.is_none();
             let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
             if link_open {
-                watched.push(PollFd::new(&self.link, PollFlags::IN));
+                let output = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+                watched.push(PollFd::new(&self.link, PollFlags::IN | output));
             }
-            let wait = Timespec { tv_sec: 1, tv_nsec: 0 };
-            match rustix::event::poll(&mut watched, self.stopping.is_some().then_some(&wait)) {
+            match rustix::event::poll(&mut watched, self.stopping.is_some().then_some(&STOP_TICK)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let link_ready = link_open && !watched[1].revents().is_empty();
+            let revents = watched.get(1).map_or(PollFlags::empty(), PollFd::revents);
             while let Some(signal) = sys::signal::next_signal(&self.signals)? {
-                if signal != sys::signal::SIGCHLD {
-                    self.stop("told to by a signal");
+                match signal {
+                    sys::signal::SIGCHLD => {}
+                    sys::signal::SIGHUP => self.send(&FromStarter::Reload, None),
+                    _ => self.stop("told to by a signal"),
                 }
             }
             self.reap()?;
-            if link_ready && self.queue.ended.is_none() {
+            if revents.contains(PollFlags::OUT) {
+                let _ = self.outbox.flush(self.link.as_fd());
+            }
+            let readable = revents.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+            // what a queue manager asked for before it died is for nobody
+            if readable && self.queue.ended.is_none() {
                 self.read_link();
             }
             if let Some(status) = self.finished() {
@@ -172,25 +224,28 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
     /// The exit status, once everything has ended.
     fn finished(&mut self) -> Option<i32> {
         let began = self.stopping?;
-        if self.queue.ended.is_some() && self.reception.ended.is_some() && self.agents.is_empty() {
-            let clean =
-                [&self.queue, &self.reception].iter().all(|child| child.ended == Some(End::Status(0)));
-            return Some(i32::from(!clean));
+        let lasting = [&self.queue, &self.reception];
+        if self.agents.by_pid.is_empty() && lasting.iter().all(|child| child.ended.is_some()) {
+            let clean = |child: &Child| matches!(child.ended, Some((End::Status(0), _)));
+            return Some(i32::from(!lasting.into_iter().all(clean)));
         }
-        if began.elapsed() > STOP_BOUND {
-            eprintln!("mailrig mta: not stopped after {} s: killing what is left", STOP_BOUND.as_secs());
-            let lasting = [&self.queue, &self.reception].into_iter().filter(|child| child.ended.is_none());
-            for pid in lasting.map(|child| child.pid).chain(self.agents.keys().copied()) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
+        let unheard = self.queue.ended.is_some_and(|(_, at)| at.elapsed() > AGENTS_GRACE);
+        let too_late = began.elapsed() > self.stop_bound + STOP_GRACE;
+        if too_late {
+            let left = lasting.into_iter().filter(|child| child.ended.is_none());
+            left.for_each(|child| kill(child.pid));
+        }
+        if unheard || too_late {
+            self.agents.by_pid.keys().for_each(|pid| kill(*pid));
         }
         None
     }
 
     fn reap(&mut self) -> io::Result<()> {
         while let Some(exit) = sys::process::reap()? {
-            if let Some(agent) = self.agents.remove(&exit.pid) {
-                self.ended_agents_cpu_ns += exit.cpu_ns;
+            if let Some(agent) = self.agents.by_pid.remove(&exit.pid) {
+                self.agents.by_number.remove(&agent);
+                self.agents.ended_cpu_ns += exit.cpu_ns;
                 let (status, signal) = match exit.end {
                     End::Status(status) => (status, 0),
                     End::Signal(signal) => (0, signal),
@@ -201,7 +256,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             let stopping = self.stopping.is_some();
             for (child, name) in [(&mut self.queue, "queue manager"), (&mut self.reception, "reception")] {
                 if child.pid == exit.pid {
-                    child.ended = Some(exit.end);
+                    child.ended = Some((exit.end, Instant::now()));
                     child.cpu_ns = exit.cpu_ns;
                     if !stopping {
                         eprintln!(
@@ -227,7 +282,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
         let count = match io::Read::read(&mut (&self.link), &mut buffer) {
             Ok(0) => return self.stop("the queue manager closed its socket"),
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => return,
             Err(error) => return self.stop(&format!("reading from the queue manager: {error}")),
         };
         self.received.extend_from_slice(&buffer[..count]);
@@ -262,6 +317,11 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                     self.send(&FromStarter::NotStarted { agent, errno }, None);
                 }
             }
+            ToStarter::Kill(agent) => {
+                if let Some(pid) = self.agents.by_number.get(&agent) {
+                    kill(*pid);
+                }
+            }
             ToStarter::Usage { question } => {
                 let usage = self.usage();
                 self.send(&FromStarter::Usage { question, usage }, None);
@@ -271,15 +331,18 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
 
     fn start_agent(&mut self, agent: AgentNumber) -> io::Result<()> {
         let (queue_end, agent_end) = UnixStream::pair()?;
-        match fork_child(&[agent_end.as_fd()], false)? {
-            None => sys::process::exit_now((self.agent_main)(agent_end)),
-            Some(pid) => {
-                self.agents.insert(pid, agent);
-                let pid = pid.as_raw_nonzero().get().cast_unsigned();
-                self.send(&FromStarter::Started { agent, pid }, Some(queue_end.as_fd()));
-                Ok(())
-            }
-        }
+        io::Write::write_all(&mut (&queue_end), &self.agent_options)?;
+        let starter = rustix::process::getpid();
+        let Some(pid) = fork_child(&[agent_end.as_fd()], false)? else {
+            // a panic must not unwind into what the parent was doing
+            let main = AssertUnwindSafe(|| end_with(starter).map_or(1, |()| (self.agent_main)(agent_end)));
+            sys::process::exit_now(catch_unwind(main).unwrap_or(PANICKED));
+        };
+        self.agents.by_pid.insert(pid, agent);
+        self.agents.by_number.insert(agent, pid);
+        let pid = pid.as_raw_nonzero().get().cast_unsigned();
+        self.send(&FromStarter::Started { agent, pid }, Some(queue_end.into()));
+        Ok(())
     }
 
     fn usage(&self) -> Usage {
@@ -291,22 +354,17 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             starter_ns: living(me),
             queue_ns: of(&self.queue),
             reception_ns: of(&self.reception),
-            agents_ns: self.ended_agents_cpu_ns + self.agents.keys().map(|pid| living(*pid)).sum::<u64>(),
+            agents_ns: self.agents.ended_cpu_ns
+                + self.agents.by_pid.keys().map(|pid| living(*pid)).sum::<u64>(),
             starter_pid: raw(me),
             reception_pid: raw(self.reception.pid),
         }
     }
 
-    /// Sends one frame. A queue manager that is gone is noticed by its exit, so a failure here needs no answer.
-    fn send(&mut self, message: &FromStarter, descriptor: Option<BorrowedFd<'_>>) {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        let (mut sent, mut descriptor) = (0, descriptor);
-        while sent < bytes.len() {
-            match sys::descriptor::send(self.link.as_fd(), &bytes[sent..], descriptor.take()) {
-                Ok(count) => sent += count,
-                Err(_) => return,
-            }
-        }
+    /// Sends one frame, now or when the queue manager reads again. One that is gone is noticed by its exit, so a
+    /// failure here needs no answer.
+    fn send(&mut self, message: &FromStarter, descriptor: Option<OwnedFd>) {
+        self.outbox.push(message, descriptor);
+        let _ = self.outbox.flush(self.link.as_fd());
     }
 }

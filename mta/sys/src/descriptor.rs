@@ -7,7 +7,7 @@ use rustix::net::{
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Sends bytes and, beside their first one, a descriptor (SCM_RIGHTS). Returns how many bytes went.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
@@ -50,6 +50,35 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
         }
     }
     Ok((received.bytes, descriptor))
+}
+
+/// Puts a descriptor on a number that a program started by exec will know it by.
+///
+/// For a freshly forked child that is about to execute: whatever was on that number is closed.
+pub fn hand_down(descriptor: OwnedFd, number: RawFd) -> io::Result<()> {
+    if descriptor.as_raw_fd() == number {
+        // already there; dup2 would leave it to be closed by exec
+        rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::empty())?;
+        std::mem::forget(descriptor);
+        return Ok(());
+    }
+    // SAFETY: takes numbers only; the caller's contract is that nobody owns `number` any more
+    if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Takes over a descriptor that was [handed down](hand_down), once, before the process opens anything.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only, and fails when there is no such descriptor
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and owned by nobody in a process that has just begun (the caller's contract)
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(descriptor.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
+    Ok(descriptor)
 }
 
 /// Closes every descriptor of this process but standard input, output, error and those in `keep`.

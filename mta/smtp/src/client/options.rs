@@ -91,6 +91,25 @@ pub struct Timeouts {
     pub quit: Duration,
 }
 
+impl Timeouts {
+    /// The same for everything.
+    pub fn all(timeout: Duration) -> Timeouts {
+        Timeouts {
+            greeting: timeout,
+            hello: timeout,
+            start_tls: timeout,
+            auth: timeout,
+            mail: timeout,
+            rcpt: timeout,
+            data_init: timeout,
+            data_block: timeout,
+            data_end: timeout,
+            rset: timeout,
+            quit: timeout,
+        }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Timeouts {
         let minutes = |count: u64| Duration::from_secs(60 * count);

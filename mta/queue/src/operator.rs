@@ -1,0 +1,105 @@
+//! What the operator asks for on the control socket, and what is answered.
+
+use crate::control::Command;
+use crate::intake::Intake;
+use crate::manager::{Manager, epoch_now};
+use serde_json::json;
+use std::time::Instant;
+use supervisor::link::{ToStarter, Usage};
+
+impl Manager {
+    pub(crate) fn obey(&mut self, client: u64, command: Command) {
+        match command {
+            Command::Pause => {
+                self.paused = true;
+                self.control.answer(client, &json!({"ok": true}));
+            }
+            Command::Resume => {
+                self.paused = false;
+                let released_ns = sys::clock::monotonic_ns();
+                self.control.answer(client, &json!({"ok": true, "released_ns": released_ns}));
+            }
+            Command::Ramp => {
+                self.agents.pool.ramp(self.mail.scheduler.counts(epoch_now()).due as usize);
+                self.ramps.push((client, Instant::now()));
+            }
+            Command::Reload => {
+                self.reload();
+                self.control.answer(client, &json!({"ok": true}));
+            }
+            Command::Status => {
+                let question = self.next_question;
+                self.next_question += 1;
+                self.questions.insert(question, client);
+                self.tell_starter(&ToStarter::Usage { question });
+            }
+        }
+    }
+
+    /// Replaces the agents: those with nothing in flight at once, the others when they have finished.
+    pub(crate) fn reload(&mut self) {
+        let (now, counts) = (Instant::now(), self.agents.pool.counts());
+        for agent in self.agents.pool.reload() {
+            self.agents.retire(agent, now);
+        }
+        let (idle, busy) = (counts.idle, counts.busy);
+        self.log
+            .event(&format!("reload: {idle} idle agents leave, {busy} busy ones when they have finished"));
+    }
+
+    pub(crate) fn answer_ramps(&mut self) {
+        if self.ramps.is_empty() || !self.agents.pool.ramped(Instant::now()) {
+            return;
+        }
+        let counts = self.agents.pool.counts();
+        for (client, began) in std::mem::take(&mut self.ramps) {
+            let ramp_s = began.elapsed().as_secs_f64();
+            let answer = json!({"ok": true, "agents": counts.idle + counts.busy, "ramp_s": ramp_s});
+            self.control.answer(client, &answer);
+        }
+    }
+
+    pub(crate) fn answer_status(&mut self, client: u64, usage: &Usage) {
+        // whoever sees an empty queue may read the log next: its lines must not come after the answer
+        self.log.flush();
+        let queued = self.mail.scheduler.counts(epoch_now());
+        let agents = self.agents.pool.counts();
+        let losses = self.agents.endings.losses;
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let incoming = self.intake.as_ref().map_or(0, Intake::count) + self.bounces;
+        let answer = json!({
+            "ok": true,
+            "incoming": incoming,
+            "active": queued.active,
+            "due": queued.due,
+            "deferred": queued.deferred,
+            "held": 0,
+            "delivered": self.delivered,
+            "bounced": self.bounced,
+            "paused": self.paused,
+            "agents": {
+                "idle": agents.idle,
+                "busy": agents.busy,
+                "draining": agents.draining,
+                "starting": agents.starting,
+                "spawned": agents.spawned,
+                "died": losses.died,
+                "hung": losses.hung,
+                "out_of_memory": losses.out_of_memory,
+            },
+            "pids": {
+                "starter": usage.starter_pid,
+                "queue": std::process::id(),
+                "reception": usage.reception_pid,
+                "agents": self.agents.pids().collect::<Vec<u32>>(),
+            },
+            "cpu_s": {
+                "starter": seconds(usage.starter_ns),
+                "queue": seconds(usage.queue_ns),
+                "reception": seconds(usage.reception_ns),
+                "agents": seconds(usage.agents_ns),
+            },
+        });
+        self.control.answer(client, &answer);
+    }
+}
