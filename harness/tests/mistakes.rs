@@ -80,7 +80,7 @@ fn a_bad_site_file_is_refused_by_line_and_what_it_names_lies_beside_it() {
 }
 
 #[test]
-fn a_taken_port_a_spool_that_is_a_file_and_a_second_mta_are_refused() {
+fn a_taken_port_a_spool_that_is_a_file_a_second_mta_and_too_many_agents_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mta = Mta::start(folder.path(), "paused = true", "");
     let listen = format!("listen = [\"{}\"]", mta.address);
@@ -93,6 +93,17 @@ fn a_taken_port_a_spool_that_is_a_file_and_a_second_mta_are_refused() {
     let spool = configuration(folder.path(), "", "").replace("/control", "/control2");
     let said = refused(&spool);
     assert!(said.contains("spool is in use by process"), "{said}");
+    // more agents than descriptors
+    let config = other.path().join("many.toml");
+    std::fs::write(&config, configuration(other.path(), "", "[delivery]\nagents_max = 200")).unwrap();
+    let run = format!(
+        "ulimit -n 250; exec {} mta run --config {}",
+        mailrig().get_program().display(),
+        config.display()
+    );
+    let output = std::process::Command::new("sh").args(["-c", &run]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("room for 100 agents"), "{said}");
     assert_eq!(mta.control("status")["paused"], true);
 }
 

@@ -21,6 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Postfix: smtp_connection_cache_time_limit.
 const SESSION_IDLE: Duration = Duration::from_secs(2);
 
+/// What the queue manager opens but sockets of agents: control connections (64 at most), queue files that are being
+/// written or handed over, its channels.
+const DESCRIPTORS_BESIDE_AGENTS: u64 = 150;
+
 /// The kernel cuts this to net.core.somaxconn.
 const LISTEN_BACKLOG: i32 = 4096;
 
@@ -31,6 +35,7 @@ const LISTEN_BACKLOG: i32 = 4096;
 /// accepted there.
 pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i32, String> {
     raise_descriptor_limit();
+    check_descriptors(config.pool.agents_max)?;
     // queue files and the control socket are nobody else's business
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let log = config.log.as_deref().map(open_log).transpose()?;
@@ -146,6 +151,21 @@ fn raise_descriptor_limit() {
     limit.current = limit.maximum;
     // with less room, fewer connections at a time: nothing is lost
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+}
+
+/// A queue manager that can't take in an agent's socket could only end, so the mistake is told before.
+fn check_descriptors(agents_max: usize) -> Result<(), String> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    match limit {
+        Some(limit) if limit < agents_max as u64 + DESCRIPTORS_BESIDE_AGENTS => {
+            let room = limit.saturating_sub(DESCRIPTORS_BESIDE_AGENTS);
+            Err(format!(
+                "`agents_max` is {agents_max}, and with {limit} descriptors there is room for {room} agents: \
+                 lower it, or raise the limit (ulimit -Hn)"
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn open_log(path: &Path) -> Result<std::fs::File, String> {
