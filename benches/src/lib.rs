@@ -9,9 +9,11 @@
 //! | [`rig`] | the mailrig executable, and what ends all children of a bench that dies |
 //! | [`process`] | one child: waited for with a bound, its processor time known at its end |
 //! | [`postfix`] | Postfix's smtp-source and smtp-sink |
+//! | [`floor`] | the least that a sink can do, for what the kernel takes |
 //! | [`hold`] | processes that hold many idle connections |
 //! | [`line`](mod@line) | least squares |
 
+pub mod floor;
 pub mod hold;
 pub mod line;
 pub mod postfix;
