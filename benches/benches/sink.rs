@@ -119,7 +119,8 @@ impl Stage<'_> {
     /// The conditions: the exact command lines, but for the port, which is another in every run.
     fn describe(&self) -> Result<String, String> {
         let (rig, postfix) = (self.rig, self.postfix);
-        let load = source_arguments(true, "SESSIONS", "MESSAGES", "127.0.0.1:PORT").join(" ");
+        let load = ["SESSIONS", "MESSAGES", MESSAGE_BYTES];
+        let load = Postfix::source_arguments(true, load, "127.0.0.1:PORT").join(" ");
         let lines = [
             rig.describe(&format!(", Postfix {}", postfix.version))?,
             format!("mailrig:   {} {}", rig.mailrig.display(), SINK_ARGUMENTS.join(" ")),
@@ -151,7 +152,8 @@ impl Stage<'_> {
 
     fn run(&self, sink: Process, address: SocketAddr, load: &Load) -> Result<Run, String> {
         let (sessions, messages) = (load.sessions.to_string(), load.messages.to_string());
-        let arguments = source_arguments(load.reuse, &sessions, &messages, &address.to_string());
+        let words = [sessions.as_str(), &messages, MESSAGE_BYTES];
+        let arguments = Postfix::source_arguments(load.reuse, words, &address.to_string());
         let began = Instant::now();
         let source = Process::start("smtp-source", self.rig.command(&self.postfix.source).args(arguments))?;
         let source = source.wait(RUN_BOUND)?;
@@ -170,14 +172,6 @@ impl Stage<'_> {
 }
 
 const SINK_ARGUMENTS: &[&str] = &["sink", "--quiet", "--listen", "127.0.0.1:0"];
-
-fn source_arguments(reuse: bool, sessions: &str, messages: &str, address: &str) -> Vec<String> {
-    let reuse: &[&str] = if reuse { &["-d"] } else { &[] };
-    let load = ["-s", sessions, "-m", messages, "-l", MESSAGE_BYTES];
-    let names = ["-M", "client.test", "-f", "sender@client.test", "-t", "recipient@sink.test"];
-    let words = reuse.iter().copied().chain(load).chain(names).chain([address]);
-    words.map(str::to_owned).collect()
-}
 
 fn table(cells: &[Cell]) -> String {
     let mut table = Table::new(&[

@@ -32,6 +32,19 @@ impl Postfix {
         })
     }
 
+    /// smtp-source's arguments: all messages of a session over one connection (`reuse`), or a connection each.
+    pub fn source_arguments(
+        reuse: bool,
+        [sessions, messages, bytes]: [&str; 3],
+        address: &str,
+    ) -> Vec<String> {
+        let reuse: &[&str] = if reuse { &["-d"] } else { &[] };
+        let load = ["-s", sessions, "-m", messages, "-l", bytes];
+        let names = ["-M", "client.test", "-f", "sender@client.test", "-t", "recipient@sink.test"];
+        let words = reuse.iter().copied().chain(load).chain(names).chain([address]);
+        words.map(str::to_owned).collect()
+    }
+
     /// The sink's arguments; root it won't be.
     pub fn sink_arguments(address: &str) -> Vec<String> {
         let user: &[&str] = if rustix::process::geteuid().is_root() { &["-u", "nobody"] } else { &[] };

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command};
 use std::time::{Duration, Instant};
 use sys::process::{Exit, reap_child};
@@ -53,6 +53,25 @@ impl Process {
         }
     }
 
+    /// What it says until it closes its standard output, which must be a pipe.
+    pub fn rest(&mut self, bound: Duration) -> Result<String, String> {
+        let name = self.name;
+        let lines = self.lines.as_mut().ok_or_else(|| format!("{name} was started without a pipe"))?;
+        let end = Instant::now() + bound;
+        let mut text = lines.buffer().to_vec();
+        lines.consume(text.len());
+        let mut piece = [0; 4096];
+        loop {
+            if !readable(lines.get_ref(), end.saturating_duration_since(Instant::now()))? {
+                return Err(format!("{name} did not end within {} s", bound.as_secs()));
+            }
+            match lines.read(&mut piece).map_err(|error| format!("reading what {name} says: {error}"))? {
+                0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                read => text.extend_from_slice(&piece[..read]),
+            }
+        }
+    }
+
     /// Writes a line to its standard input, which must be a pipe.
     pub fn say(&mut self, line: &str) -> Result<(), String> {
         let name = self.name;
@@ -85,6 +104,16 @@ impl Process {
             return Err(format!("{} does not end although killed", self.name));
         }
         self.reap()
+    }
+
+    /// SIGSTOP: it does nothing until [`Process::resume`], but the kernel still takes connections and bytes for it.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
