@@ -27,11 +27,16 @@ use std::time::Duration;
 /// For a sink to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
-const PARTS: [(&str, fn(&Stage, Size) -> Result<(), String>); 4] = [
-    ("send/pair", pair::measure),
-    ("send/memory", memory::measure),
-    ("send/rate", rate::measure),
-    ("send/stall", stall::measure),
+struct Part {
+    name: &'static str,
+    measure: fn(&Stage, Size) -> Result<(), String>,
+}
+
+static PARTS: [Part; 4] = [
+    Part { name: "send/pair", measure: pair::measure },
+    Part { name: "send/memory", measure: memory::measure },
+    Part { name: "send/rate", measure: rate::measure },
+    Part { name: "send/stall", measure: stall::measure },
 ];
 
 /// What the parts run on.
@@ -41,28 +46,32 @@ struct Stage<'a> {
 }
 
 fn main() -> ExitCode {
-    for (name, measure) in PARTS {
-        let Some(size) = request::size(name, std::env::args().skip(1)) else { continue };
-        println!("{name}");
-        if let Err(problem) = on_a_stage(measure, size) {
-            eprintln!("{name}: {problem}");
-            return ExitCode::FAILURE;
+    let asked = |part: &'static Part| Some((part, request::size(part.name, std::env::args().skip(1))?));
+    let parts: Vec<(&Part, Size)> = PARTS.iter().filter_map(asked).collect();
+    match measure(&parts) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("send: {problem}");
+            ExitCode::FAILURE
         }
-        println!();
     }
-    ExitCode::SUCCESS
 }
 
-/// Each part has a header of its own, since it may be all that is asked for.
-fn on_a_stage(measure: fn(&Stage, Size) -> Result<(), String>, size: Size) -> Result<(), String> {
+fn measure(parts: &[(&Part, Size)]) -> Result<(), String> {
+    // cargo and the user ask the same size of all
+    let Some((_, size)) = parts.first() else { return Ok(()) };
     let rig = Rig::start()?;
     let postfix = Postfix::find();
     let versions = postfix.as_ref().map_or(String::new(), |postfix| format!(", Postfix {}", postfix.version));
     println!("{}{}", rig.describe(&versions)?, size.warning());
-    let measured = measure(&Stage { rig: &rig, postfix: postfix.as_ref() }, size);
-    rig.end_all()?;
+    let stage = Stage { rig: &rig, postfix: postfix.as_ref() };
+    for (part, size) in parts {
+        println!("\n{}", part.name);
+        let measured = (part.measure)(&stage, *size);
+        measured.map_err(|problem| format!("{}: {problem}", part.name))?;
+    }
     rig.finish();
-    measured
+    Ok(())
 }
 
 /// What to say of a goal beside the figure.
