@@ -1,7 +1,7 @@
 //! `mailrig sink` beside Postfix's smtp-sink: how many messages a second each takes from the same smtp-source, and
 //! what a message costs it in processor time.
 //!
-//! `cargo bench --bench sink` (two minutes). Needs smtp-source and smtp-sink, which are in Debian's package postfix;
+//! `cargo bench --bench sink` (about four minutes). Needs smtp-source and smtp-sink, which are in Debian's package postfix;
 //! Postfix itself need not be configured or run. Builds the mailrig executable.
 //!
 //! Beside both stands the floor, which does nothing but answer: where it is over half of smtp-sink's CPU, no sink can be
@@ -57,7 +57,7 @@ fn compare(postfix: &Postfix, size: Size) -> Result<(), String> {
     let stage = Stage { rig: &rig, postfix };
     println!("{}{}", stage.describe()?, size.warning());
     let (sessions, blocks, divisor): (&[u64], _, _) = match size {
-        Size::Full => (&[10, 100, 500], 6, 1),
+        Size::Full => (&[10, 100, 500], 4, 1),
         Size::Tiny => (&[10], 1, 100),
     };
     let cells = sessions.iter().flat_map(|&sessions| {

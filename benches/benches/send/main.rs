@@ -1,6 +1,6 @@
 //! `mailrig send`: beside Postfix's smtp-source, and against what it promises.
 //!
-//! `cargo bench --bench send` (four minutes); a word after `--` selects parts: `cargo bench --bench send -- stall`.
+//! `cargo bench --bench send` (five minutes); a word after `--` selects parts: `cargo bench --bench send -- stall`.
 //! `pair`, and half of `memory`, need smtp-source and smtp-sink, which are in Debian's package postfix; Postfix itself
 //! need not be configured or run. Builds the mailrig executable. Load and sink share the cores.
 //!

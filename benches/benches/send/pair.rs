@@ -94,7 +94,8 @@ struct Run {
 impl Cell {
     fn new(sessions: u64, bytes: u64, mode: Mode, divisor: u64) -> Cell {
         let (ours, theirs) = match (bytes, sessions) {
-            (LARGE, _) => (1500, 200),
+            // smtp-sink takes milliseconds for each
+            (LARGE, _) => (1000, 120),
             (_, 1) => (mode.messages().0 / SLOWER_ALONE, mode.messages().1 / SLOWER_ALONE),
             _ => mode.messages(),
         };
@@ -119,7 +120,8 @@ pub fn measure(stage: &Stage, size: Size) -> Result<(), String> {
     };
     println!("{}", pairs.describe());
     println!("{}", pairs.starts()?);
-    let loads = sessions.iter().map(|&sessions| (sessions, SMALL)).chain([(10, LARGE)]);
+    let loads =
+        [SMALL, LARGE].into_iter().flat_map(|bytes| sessions.iter().map(move |&sessions| (sessions, bytes)));
     let mut cells: Vec<Cell> = loads
         .flat_map(|(sessions, bytes)| Mode::ALL.map(|mode| Cell::new(sessions, bytes, mode, divisor)))
         .collect();
