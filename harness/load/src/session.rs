@@ -26,7 +26,8 @@ mod wire;
 
 pub use slot::slot;
 
-pub use smtp::client::{Credentials, Protocol};
+pub use smtp::Protocol;
+pub use smtp::client::Credentials;
 use smtp::client::{Timeouts, Tls};
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 
 use crate::report::PROTOCOL_VERSION;
 use crate::wire::{Decoder, Encoder, WireError};
-use smtp::client::{Credentials, Options, Protocol, Timeouts, Tls};
+use smtp::Protocol;
+use smtp::client::{Credentials, Options, Timeouts, Tls};
 use std::sync::Arc;
 use std::time::Duration;
 

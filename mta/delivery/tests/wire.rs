@@ -5,8 +5,8 @@ use delivery::{
     AgentFrame, AgentOptions, Content, DeliveryReport, DeliveryRequest, Envelope, EpochMs, IntakeAnswer,
     IntakeFrame, NextHop, QueueId, StageTimes,
 };
-use smtp::client::{Credentials, Disposition, HopStatus, Options, Outcome, Protocol, RecipientStatus, Tls};
-use smtp::{EnhancedStatus, ForwardPath, Reply, ReplyCode, ReversePath, Stage};
+use smtp::client::{Credentials, Disposition, HopStatus, Options, Outcome, RecipientStatus, Tls};
+use smtp::{EnhancedStatus, ForwardPath, Protocol, Reply, ReplyCode, ReversePath, Stage};
 
 fn request(content: Content) -> DeliveryRequest {
     DeliveryRequest {

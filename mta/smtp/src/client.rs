@@ -22,6 +22,6 @@ mod tls;
 
 pub use auth::Credentials;
 pub use extensions::Extensions;
-pub use options::{Options, Protocol, Timeouts, Tls};
+pub use options::{Options, Timeouts, Tls};
 pub use outcome::{Cause, Disposition, HopStatus, Outcome, RecipientStatus, Transaction, connect_failed};
 pub use session::{Event, Session};

@@ -11,6 +11,7 @@
 //! | [`reply`] | a reply as a value, writing it, parsing it from a stream |
 //! | [`path`] | reverse-path, forward-path, mailbox |
 //! | [`command`] | one command line into a value |
+//! | [`Protocol`] | SMTP or LMTP |
 //! | [`dsn`] | what a sender asks to be told of its mail |
 //! | [`stuff`] | dot-stuffing and its opposite; the one place that knows how a message ends |
 //! | [`stage`] | the names of the parts of a session |
@@ -22,6 +23,7 @@ pub mod client;
 pub mod command;
 pub mod dsn;
 pub mod path;
+mod protocol;
 pub mod reply;
 pub mod server;
 pub mod stage;
@@ -30,6 +32,7 @@ pub mod stuff;
 mod xtext;
 
 pub use path::{ForwardPath, Mailbox, PathError, ReversePath};
+pub use protocol::Protocol;
 pub use reply::{Reply, ReplyError};
 pub use stage::Stage;
 pub use status::{EnhancedStatus, ReplyCode, Severity};

@@ -17,5 +17,5 @@ mod transaction;
 
 pub use auth::{Credentials, Mechanism, Mechanisms};
 pub use event::Event;
-pub use options::{AdvertisedLimits, Extensions, Limits, Options, Protocol};
+pub use options::{AdvertisedLimits, Extensions, Limits, Options};
 pub use session::Session;

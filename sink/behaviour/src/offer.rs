@@ -1,7 +1,8 @@
 //! What a site is, as opposed to what it does: its name, what EHLO lists, its limits, its TLS.
 
+use smtp::Protocol;
 use smtp::Reply;
-use smtp::server::{Extensions, Options, Protocol};
+use smtp::server::{Extensions, Options};
 use std::fmt;
 use std::sync::Arc;
 

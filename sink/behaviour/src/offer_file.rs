@@ -5,8 +5,8 @@ use crate::file::{Wrong, at};
 use crate::offer::{Certificate, Offer, Pem, Tls, TlsMode, TlsVersions};
 use crate::raw;
 use crate::refusal;
-use smtp::Stage;
-use smtp::server::{AdvertisedLimits, Extensions, Mechanisms, Options, Protocol};
+use smtp::server::{AdvertisedLimits, Extensions, Mechanisms, Options};
+use smtp::{Protocol, Stage};
 use std::sync::Arc;
 
 /// What `raw` offers; `read` reads its certificates.

@@ -2,9 +2,9 @@
 
 use super::ending::{OUR_SYSTEM, decision};
 use super::framing::{Framing, Misfit};
-use super::options::Protocol;
 use super::session::{Session, State};
 use super::{Cause, Disposition, HopStatus, RecipientStatus};
+use crate::Protocol;
 use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};

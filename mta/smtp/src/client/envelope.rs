@@ -6,9 +6,9 @@
 
 use super::ending::decision;
 use super::framing::{Count, Framing};
-use super::options::Protocol;
 use super::session::{Session, State};
 use super::{Extensions, RecipientStatus, Transaction};
+use crate::Protocol;
 use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};

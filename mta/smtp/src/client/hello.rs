@@ -1,8 +1,8 @@
 //! From the greeting to the first moment when mail may be sent: RFC 5321 §3.1, §3.2.
 
 use super::Extensions;
-use super::options::Protocol;
 use super::session::{QUIT, Session, State};
+use crate::Protocol;
 use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::Severity;

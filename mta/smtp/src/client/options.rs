@@ -1,6 +1,7 @@
 //! What a client session is told once: its name, what it may do and must have, how long to wait for whom.
 
 use super::Credentials;
+use crate::Protocol;
 use std::time::Duration;
 
 /// Settings of a session, shared by all that are alike.
@@ -38,16 +39,6 @@ impl Options {
             timeouts: Timeouts::default(),
         }
     }
-}
-
-/// What is spoken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// RFC 5321.
-    #[default]
-    Smtp,
-    /// RFC 2033: LHLO, and after the message one reply for each accepted recipient.
-    Lmtp,
 }
 
 /// Whether a session that begins in plaintext says STARTTLS, RFC 3207.

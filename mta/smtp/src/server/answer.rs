@@ -1,10 +1,10 @@
 //! Answers: the default one to each event, the driver's own, and what either does to the session.
 
-use super::Protocol;
 use super::auth::Exchange;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
 use super::transaction::Form;
+use crate::Protocol;
 use crate::base64;
 use crate::reply::Reply;
 use crate::status::Severity;

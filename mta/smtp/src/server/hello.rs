@@ -1,8 +1,8 @@
 //! The two replies that introduce us: the greeting, and what we can do.
 
-use super::Protocol;
 use super::auth::Mechanisms;
 use super::session::Session;
+use crate::Protocol;
 use std::io::Write;
 
 impl Session {

@@ -1,6 +1,7 @@
 //! What a server session is told once: its name, its bounds, and what it offers. It must not know a session.
 
 use super::auth::Mechanisms;
+use crate::Protocol;
 use std::num::NonZeroU32;
 
 /// Settings of a session, shared by all that are alike.
@@ -30,16 +31,6 @@ impl Options {
             extra_keywords: Vec::new(),
         }
     }
-}
-
-/// Which of the two is spoken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// RFC 5321.
-    #[default]
-    Smtp,
-    /// RFC 2033: LHLO, and at the end of data one reply for each accepted recipient.
-    Lmtp,
 }
 
 /// Bounds of a session.

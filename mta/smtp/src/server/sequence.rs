@@ -1,9 +1,10 @@
 //! Which command is allowed when, RFC 5321 §4.1.4.
 
+use super::Event;
 use super::refusal::Refusal;
 use super::session::{Pending, Session, State};
 use super::transaction::Form;
-use super::{Event, Protocol};
+use crate::Protocol;
 use crate::command::{BodyType, Command, CommandError, Grammar, MailParameters, RcptParameters};
 use crate::dsn::OriginalRecipient;
 use crate::path::{ForwardPath, ReversePath};

@@ -13,9 +13,9 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show, unescape};
-use smtp::client::{Cause, Credentials, Event, Options, Outcome, Protocol, Session, Tls, Transaction};
+use smtp::client::{Cause, Credentials, Event, Options, Outcome, Session, Tls, Transaction};
 use smtp::reply::MAX_REPLY_LINE;
-use smtp::{ForwardPath, ReversePath};
+use smtp::{ForwardPath, Protocol, ReversePath};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use smtp::client::{self, Credentials, Disposition, HopStatus, Options, Outcome, Tls, Transaction};
 use smtp::server::{self, Extensions, Mechanism, Mechanisms};
-use smtp::{ForwardPath, Reply, ReversePath, Stage};
+use smtp::{ForwardPath, Protocol, Reply, ReversePath, Stage};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,11 +38,8 @@ struct Pair {
 impl Pair {
     fn new(options: Options, extensions: Extensions, step: usize) -> Pair {
         let now = Instant::now();
-        let protocol = match options.protocol {
-            client::Protocol::Smtp => server::Protocol::Smtp,
-            client::Protocol::Lmtp => server::Protocol::Lmtp,
-        };
-        let server_options = server::Options { protocol, extensions, ..server::Options::new("mx.test") };
+        let server_options =
+            server::Options { protocol: options.protocol, extensions, ..server::Options::new("mx.test") };
         Pair {
             client: client::Session::new(Arc::new(options), now),
             server: server::Session::new(Arc::new(server_options)),
@@ -248,7 +245,7 @@ fn they_agree_on_chunks_and_on_a_reply_for_each_recipient() {
     let offer = |pipelining| Extensions { pipelining, chunking: true, ..Extensions::default() };
     for step in [1, 3, 100, usize::MAX] {
         for pipelining in [true, false] {
-            for (protocol, further_replies) in [(client::Protocol::Smtp, 0), (client::Protocol::Lmtp, 1)] {
+            for (protocol, further_replies) in [(Protocol::Smtp, 0), (Protocol::Lmtp, 1)] {
                 let options = |chunking| Options { protocol, chunking, ..Options::new("client.test") };
                 let pair = converse(options(true), offer(pipelining), step);
                 assert_eq!((pair.chunks, pair.further_replies), (2, further_replies));

@@ -3,8 +3,8 @@
 //! differs.
 
 use proptest::prelude::*;
-use smtp::Reply;
-use smtp::server::{Event, Extensions, Limits, Mechanisms, Options, Protocol, Session};
+use smtp::server::{Event, Extensions, Limits, Mechanisms, Options, Session};
+use smtp::{Protocol, Reply};
 use std::sync::Arc;
 
 /// RFC 4954 §4: the longest line that a session asks its driver to keep.

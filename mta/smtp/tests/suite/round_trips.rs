@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use smtp::client::{self, Credentials, Options, Tls, Transaction};
 use smtp::command::{self, Grammar};
 use smtp::reply::{MAX_REPLY_BYTES, MAX_REPLY_LINE, ReplyParser};
-use smtp::server::{self, Event, Limits, Protocol};
+use smtp::server::{self, Event, Limits};
 use smtp::stuff::{Chunk, DotStuffer, DotUnstuffer};
-use smtp::{EnhancedStatus, ForwardPath, Mailbox, Reply, ReversePath};
+use smtp::{EnhancedStatus, ForwardPath, Mailbox, Protocol, Reply, ReversePath};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,7 +66,7 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
 const OFFER: &str = "250-a\r\n250-STARTTLS\r\n250-AUTH PLAIN\r\n250-LIMITS RCPTMAX=2\r\n250 CHUNKING\r\n";
 
 fn client_options() -> impl Strategy<Value = Options> {
-    let protocol = prop::sample::select(vec![client::Protocol::Smtp, client::Protocol::Lmtp]);
+    let protocol = prop::sample::select(vec![Protocol::Smtp, Protocol::Lmtp]);
     let tls = prop::sample::select(vec![Tls::Never, Tls::Opportunistic, Tls::Required]);
     let flags = any::<[bool; 4]>();
     (protocol, tls, flags).prop_map(|(protocol, tls, [pipelining, chunking, auth, auth_without_tls])| {

@@ -12,10 +12,8 @@
 
 use crate::dialogues::Played;
 use crate::script::{Cut, Script, Step, next_event, show};
-use smtp::server::{
-    AdvertisedLimits, Credentials, Event, Extensions, Limits, Mechanisms, Options, Protocol, Session,
-};
-use smtp::{EnhancedStatus, Reply, Stage};
+use smtp::server::{AdvertisedLimits, Credentials, Event, Extensions, Limits, Mechanisms, Options, Session};
+use smtp::{EnhancedStatus, Protocol, Reply, Stage};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
