@@ -11,7 +11,6 @@
 //! | `accept`, `listener`, `limits` | who gets in |
 //! | `connection`, `wire`, `tls` | one socket: reading, waiting, writing, ending; in the clear or not |
 //! | `conversation` | one connection without its socket: joins session, site and books |
-//! | `timer` | the waits of all connections |
 //! | `header`, `message_id`, `seen` | which message it is, and whether it came before |
 //! | `books`: `ledger`, `outcomes`, `totals`, `delivery`, `trace`, `records` | the accounts, and the files they end in |
 //! | `store` | the mail itself, where it is wanted |
@@ -40,7 +39,6 @@ mod shards;
 mod shared;
 mod sink;
 mod store;
-mod timer;
 mod tls;
 mod totals;
 mod trace;

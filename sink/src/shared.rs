@@ -1,16 +1,15 @@
 //! What all connections of one sink share on its thread.
 
 use crate::books::Books;
-use crate::clock;
 use crate::conversation::Conversation;
-use crate::timer::Timer;
 use crate::tls::{Server, Servers};
 use behaviour::Sites;
 use smtp::server::Session;
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use timer::Timer;
 
 /// The common ground of the tasks. Borrowed only between two waits, never across one.
 pub struct Shared {
@@ -69,8 +68,9 @@ impl Shared {
     /// Waits for a site's delay, and notes by how much its end was missed.
     pub async fn delay(&self, delay: Duration) {
         if !delay.is_zero() {
-            let due_ns = self.timer.sleep(delay).await;
-            let late = Duration::from_nanos(clock::now_ns().saturating_sub(due_ns));
+            let due = Instant::now() + delay;
+            self.timer.sleep_until(due).await;
+            let late = due.elapsed();
             self.books.borrow_mut().ledger.delayed(late);
         }
     }

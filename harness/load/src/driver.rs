@@ -13,7 +13,6 @@ use crate::session::source::Sources;
 use crate::session::tls::Connector;
 use crate::statistics::Statistics;
 use crate::statistics::summary::{Interval, Summary};
-use crate::timer::Timer;
 use crate::watch::Watch;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,6 +21,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use timer::Timer;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -147,7 +147,7 @@ fn shared(
         statistics: RefCell::new(statistics),
         clock: RefCell::new(clock),
         scratch: RefCell::new(Scratch::default()),
-        timer: Timer::new()?,
+        timer: Timer::new(Duration::ZERO)?,
         idle: Idle::default(),
         answered: Cell::new(0),
         stopped: RefCell::new(None),

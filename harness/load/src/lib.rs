@@ -16,7 +16,7 @@
 //! | [`statistics`], [`report`] | what happened, counted and told |
 //! | [`watch`], [`progress`], [`record`] | who is told meanwhile: people, and files |
 //! | [`distribution`] | quantities that differ from message to message |
-//! | `run`, `clock`, `timer`, `signals`, `descriptors` | what connections share; clocks; waits; stopping; room for sockets |
+//! | `run`, `clock`, `signals`, `descriptors` | what connections share; clocks; stopping; room for sockets |
 
 pub mod capacity;
 mod clock;
@@ -36,7 +36,6 @@ pub mod session;
 pub mod shards;
 mod signals;
 pub mod statistics;
-mod timer;
 pub mod watch;
 
 pub use driver::{check, measure, run};

@@ -8,10 +8,10 @@ use crate::schedule::{Claim, Next, Schedule};
 use crate::session::source::Sources;
 use crate::session::tls::{Connector, Mode};
 use crate::statistics::Statistics;
-use crate::timer::Timer;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use timer::Timer;
 use tokio::sync::Notify;
 
 /// The state of a run.
