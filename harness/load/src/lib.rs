@@ -15,14 +15,12 @@
 //! | [`session`] | one connection after another, its bytes, its timer, its address |
 //! | [`statistics`], [`report`] | what happened, counted and told |
 //! | [`watch`], [`progress`], [`record`] | who is told meanwhile: people, and files |
-//! | [`distribution`] | quantities that differ from message to message |
 //! | `run`, `clock`, `signals`, `descriptors` | what connections share; clocks; stopping; room for sockets |
 
 pub mod capacity;
 mod clock;
 mod descriptors;
 mod dispatch;
-pub mod distribution;
 pub mod driver;
 pub mod message;
 pub mod options;

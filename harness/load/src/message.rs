@@ -17,8 +17,9 @@ pub mod filler;
 mod heading;
 mod pool;
 
-use crate::distribution::{Distribution, generator};
+use distribution::Distribution;
 use envelope::Envelope;
+use fastrand::Rng;
 use filler::{Filler, Text};
 use heading::Heading;
 use pool::Pool;
@@ -190,6 +191,12 @@ impl Composer {
             _ => Ok(()),
         }
     }
+}
+
+/// The chances of message `number` in a run of this seed: the same in whichever process it is sent.
+pub fn generator(seed: u64, number: u64) -> Rng {
+    // An odd factor spreads neighbours over all 64 bits.
+    Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// A name for a run that nobody gave a name: 64 random bits in hexadecimal.

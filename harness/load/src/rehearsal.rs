@@ -264,7 +264,8 @@ mod tests {
     use super::*;
     use crate::message::{Content, filler::Text};
     use crate::schedule::{Plan, Shard, Stop};
-    use crate::{distribution::Distribution, message, session};
+    use crate::{message, session};
+    use distribution::Distribution;
     use smtp::client::Credentials;
 
     fn options() -> Options {

@@ -2,12 +2,12 @@
 
 use crate::clock::Clock;
 use crate::dispatch::Idle;
-use crate::distribution::{Distribution, generator};
-use crate::message::Composer;
+use crate::message::{Composer, generator};
 use crate::schedule::{Claim, Next, Schedule};
 use crate::session::source::Sources;
 use crate::session::tls::{Connector, Mode};
 use crate::statistics::Statistics;
+use distribution::Distribution;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@
 pub mod rate;
 pub mod stages;
 
-use crate::distribution::Distribution;
+use distribution::Distribution;
 use rate::{Arrivals, Course, Spacing};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 mod server;
 
-use load::distribution::Distribution;
+use distribution::Distribution;
 use load::report::Report;
 use server::{Seen, Server, accept, messages, options};
 use std::collections::BTreeSet;

@@ -2,8 +2,8 @@
 
 mod server;
 
+use distribution::Distribution;
 use load::Error;
-use load::distribution::Distribution;
 use load::report::Report;
 use server::{Server, accept, messages, options};
 use std::net::{SocketAddr, TcpListener};

@@ -2,7 +2,7 @@
 
 mod server;
 
-use load::distribution::Distribution;
+use distribution::Distribution;
 use load::report::Report;
 use load::schedule::rate::{Course, Spacing};
 use load::schedule::{Model, Plan, Stop};

@@ -2,7 +2,7 @@
 
 mod server;
 
-use load::distribution::Distribution;
+use distribution::Distribution;
 use load::report::Report;
 use load::session::Credentials;
 use load::session::endpoint::Endpoint;

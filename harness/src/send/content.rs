@@ -1,6 +1,6 @@
 //! The options that say what is sent, and to whom.
 
-use load::distribution::Distribution;
+use distribution::Distribution;
 use load::message::{Content, Options, filler::Text, random_run_name};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 #[command(next_help_heading = "What is sent, and to whom")]
 #[group(skip)]
 pub struct Args {
-    /// Size of each message as it is sent: 4KiB, uniform(1KiB,8KiB), lognormal(p50=8KiB,p99=200KiB), exponential(8KiB) or
-    /// file(NAME), with a smallest size, a largest size and a weight in each line
+    /// Size of each message as it is sent: 4KiB, uniform(1KiB,8KiB), lognormal(p50=8KiB,p99=200KiB), exponential(8KiB),
+    /// pareto(min=1KiB,alpha=1.5) or file(NAME), with a smallest size, a largest size and a weight in each line
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = parse_size)]
     size: Distribution,
     /// Sender of each message ("" for the null reverse-path); as with --to there may be a choice
@@ -73,7 +73,7 @@ impl Args {
 fn parse_size(text: &str) -> Result<Distribution, String> {
     match text.strip_prefix("file(").and_then(|rest| rest.strip_suffix(')')) {
         Some(path) => read_sizes(Path::new(path)),
-        None => Distribution::parse(text, size),
+        None => Distribution::parse(text, size).map_err(|error| error.to_string()),
     }
 }
 
@@ -98,7 +98,7 @@ fn size(text: &str) -> Result<f64, String> {
     settings::size::parse(text).map(|bytes| bytes as f64)
 }
 
-fn parse_count(text: &str) -> Result<Distribution, String> {
+fn parse_count(text: &str) -> Result<Distribution, distribution::Error> {
     Distribution::parse(text, |text| match text.parse::<f64>() {
         Ok(count) if count >= 1.0 && count.is_finite() => Ok(count),
         _ => Err(format!("`{text}` is not a number from 1 on")),

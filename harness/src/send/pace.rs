@@ -1,6 +1,6 @@
 //! The options that say when messages start, and how many.
 
-use load::distribution::Distribution;
+use distribution::Distribution;
 use load::schedule::rate::{Course, Spacing};
 use load::schedule::{Model, Plan, Shard, Stop, stages};
 use std::time::Duration;
@@ -67,6 +67,6 @@ impl Args {
 }
 
 /// In nanoseconds.
-fn parse_think(text: &str) -> Result<Distribution, String> {
+fn parse_think(text: &str) -> Result<Distribution, distribution::Error> {
     Distribution::parse(text, |time| settings::duration::parse(time).map(|time| time.as_nanos() as f64))
 }

@@ -1,5 +1,6 @@
 //! How long a site waits before it answers.
 
+use distribution::{Distribution, Error, Kind, Problem};
 use fastrand::Rng;
 use std::fmt;
 use std::sync::Arc;
@@ -12,25 +13,8 @@ pub enum Delay {
     #[default]
     None,
     Fixed(Duration),
-    /// Each length from `shortest` to `longest` alike.
-    Uniform {
-        shortest: Duration,
-        longest: Duration,
-    },
-    /// Many short ones, few long ones: what happens at any moment alike.
-    Exponential {
-        mean: Duration,
-    },
-    /// A product of many causes: half of the draws below `p50`, 99 in 100 below `p99`.
-    LogNormal {
-        p50: Duration,
-        p99: Duration,
-    },
-    /// A heavy tail: longer than x in `(min / x)^alpha` of the cases.
-    Pareto {
-        min: Duration,
-        alpha: f64,
-    },
+    /// Drawn anew each time, in nanoseconds.
+    Drawn(Distribution),
     /// One of the latencies that were measured elsewhere, each alike.
     Measured {
         /// Where they were read from, for [`fmt::Display`].
@@ -48,13 +32,7 @@ impl Delay {
         match self {
             Delay::None => Duration::ZERO,
             Delay::Fixed(duration) => *duration,
-            Delay::Uniform { shortest, longest } => *shortest + (*longest - *shortest).mul_f64(random.f64()),
-            // f64() is below 1, so the logarithms and powers of what is left are finite.
-            Delay::Exponential { mean } => cut(mean.as_secs_f64() * -(1.0 - random.f64()).ln()),
-            Delay::LogNormal { p50, p99 } => {
-                cut(p50.as_secs_f64() * (sigma(*p50, *p99) * standard_normal(random)).exp())
-            }
-            Delay::Pareto { min, alpha } => cut(min.as_secs_f64() * (1.0 - random.f64()).powf(-1.0 / alpha)),
+            Delay::Drawn(distribution) => cut(distribution.draw(random)),
             Delay::Measured { latencies, .. } => latencies[random.usize(..latencies.len())],
         }
     }
@@ -64,11 +42,7 @@ impl Delay {
         match self {
             Delay::None => Duration::ZERO,
             Delay::Fixed(duration) => *duration,
-            Delay::Uniform { shortest, longest } => (*shortest + *longest) / 2,
-            Delay::Exponential { mean } => *mean,
-            Delay::LogNormal { p50, p99 } => cut(p50.as_secs_f64() * (sigma(*p50, *p99).powi(2) / 2.0).exp()),
-            Delay::Pareto { min, alpha } if *alpha > 1.0 => cut(min.as_secs_f64() * alpha / (alpha - 1.0)),
-            Delay::Pareto { .. } => LONGEST_DELAY,
+            Delay::Drawn(distribution) => cut(distribution.mean()),
             Delay::Measured { latencies, .. } => latencies.iter().sum::<Duration>() / latencies.len() as u32,
         }
     }
@@ -80,47 +54,26 @@ impl Delay {
     /// What is wrong and what to write instead.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Delay, String> {
         let text = text.trim();
-        let Some((name, rest)) = text.split_once('(') else {
-            return Ok(match duration(text)? {
-                Duration::ZERO => Delay::None,
-                fixed => Delay::Fixed(fixed),
-            });
-        };
-        let Some(inside) = rest.strip_suffix(')') else {
-            return Err(format!("`{text}` has no closing parenthesis"));
-        };
-        match name.trim() {
-            "uniform" => {
-                let Some((shortest, longest)) = inside.split_once(',') else {
-                    return Err(format!("`{text}` needs two durations, such as uniform(10ms,30ms)"));
-                };
-                let (shortest, longest) = (duration(shortest)?, duration(longest)?);
-                in_order(text, shortest, longest)?;
-                Ok(Delay::Uniform { shortest, longest })
+        let refused = |problem| Err(worded(&Error { text: text.to_owned(), problem }));
+        if let Some((name, rest)) = text.split_once('(')
+            && let Some(inside) = rest.strip_suffix(')')
+        {
+            match name.trim() {
+                "file" => return measured(inside.trim(), read),
+                // A delay is not counted.
+                "geometric" => return refused(Problem::Unknown("geometric".to_owned())),
+                _ => {}
             }
-            "exponential" => Ok(Delay::Exponential { mean: duration(inside)? }),
-            "lognormal" => {
-                let [p50, p99] = named(text, inside, ["p50", "p99"], "lognormal(p50=20ms,p99=2s)")?;
-                let (p50, p99) = (duration(p50)?, duration(p99)?);
-                in_order(text, p50, p99)?;
-                if p50.is_zero() {
-                    return Err(format!("`{text}`: the median must be above 0"));
-                }
-                Ok(Delay::LogNormal { p50, p99 })
-            }
-            "pareto" => {
-                let [min, alpha] = named(text, inside, ["min", "alpha"], "pareto(min=10ms,alpha=1.5)")?;
-                let min = duration(min)?;
-                match alpha.parse() {
-                    Ok(alpha) if (ALPHA_MIN..=ALPHA_MAX).contains(&alpha) => Ok(Delay::Pareto { min, alpha }),
-                    _ => Err(format!("`{text}`: alpha is a number from {ALPHA_MIN} to {ALPHA_MAX}")),
-                }
-            }
-            "file" => measured(inside.trim(), read),
-            other => Err(format!(
-                "`{other}` is not a kind of delay; write 20ms, uniform(10ms,30ms), exponential(20ms), \
-                 lognormal(p50=20ms,p99=2s), pareto(min=10ms,alpha=1.5) or file(NAME)"
-            )),
+        }
+        let parsed = Distribution::parse(text, |text| duration(text).map(|length| length.as_nanos() as f64));
+        let distribution = parsed.map_err(|error| worded(&error))?;
+        match distribution {
+            Distribution::Fixed(0.0) => Ok(Delay::None),
+            Distribution::Fixed(length_ns) => Ok(Delay::Fixed(cut(length_ns))),
+            // LONGEST_DELAY is the bound of all.
+            Distribution::LogNormal { max, .. } if max < f64::MAX => refused(Problem::Form(Kind::LogNormal)),
+            Distribution::Pareto { max, .. } if max < f64::MAX => refused(Problem::Form(Kind::Pareto)),
+            drawn => Ok(Delay::Drawn(drawn)),
         }
     }
 }
@@ -132,12 +85,7 @@ impl fmt::Display for Delay {
         match self {
             Delay::None => f.write_str("0"),
             Delay::Fixed(duration) => f.write_str(&text(*duration)),
-            Delay::Uniform { shortest, longest } => {
-                write!(f, "uniform({},{})", text(*shortest), text(*longest))
-            }
-            Delay::Exponential { mean } => write!(f, "exponential({})", text(*mean)),
-            Delay::LogNormal { p50, p99 } => write!(f, "lognormal(p50={},p99={})", text(*p50), text(*p99)),
-            Delay::Pareto { min, alpha } => write!(f, "pareto(min={},alpha={alpha})", text(*min)),
+            Delay::Drawn(distribution) => f.write_str(&distribution.format(|length_ns| text(cut(length_ns)))),
             Delay::Measured { file, .. } => write!(f, "file({file})"),
         }
     }
@@ -174,49 +122,38 @@ fn measured(file: &str, read: ReadFile<'_>) -> Result<Delay, String> {
     Ok(Delay::Measured { file: file.into(), latencies: latencies.into() })
 }
 
-/// The values of `name=value,name=value`, in the order of `names`.
-fn named<'a>(text: &str, inside: &'a str, names: [&str; 2], example: &str) -> Result<[&'a str; 2], String> {
-    let value = |wanted: &str| {
-        inside.split(',').find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            (name.trim() == wanted).then_some(value.trim())
-        })
-    };
-    match (value(names[0]), value(names[1]), inside.split(',').count()) {
-        (Some(first), Some(second), 2) => Ok([first, second]),
-        _ => Err(format!("`{text}` needs {} and {}, such as {example}", names[0], names[1])),
+/// What is wrong, in the words of durations.
+fn worded(error: &Error) -> String {
+    let text = &error.text;
+    match &error.problem {
+        Problem::Unknown(name) => format!(
+            "`{name}` is not a kind of delay; write 20ms, uniform(10ms,30ms), exponential(20ms), \
+             lognormal(p50=20ms,p99=2s), pareto(min=10ms,alpha=1.5) or file(NAME)"
+        ),
+        Problem::Form(kind) | Problem::Part(kind, _) => {
+            let (needed, example) = match kind {
+                Kind::Uniform => ("two durations", "uniform(10ms,30ms)"),
+                Kind::LogNormal => ("p50 and p99", "lognormal(p50=20ms,p99=2s)"),
+                Kind::Pareto => ("min and alpha", "pareto(min=10ms,alpha=1.5)"),
+                Kind::Exponential | Kind::Geometric => ("one duration", "exponential(20ms)"),
+            };
+            format!("`{text}` needs {needed}, such as {example}")
+        }
+        Problem::Reversed(_) => {
+            format!("`{text}` ends before it begins; write the shorter duration first")
+        }
+        Problem::Median => format!("`{text}`: the median must be above 0"),
+        Problem::Unclosed | Problem::Number(_) | Problem::Mean | Problem::Alpha => error.to_string(),
     }
 }
 
-fn in_order(text: &str, shorter: Duration, longer: Duration) -> Result<(), String> {
-    match shorter <= longer {
-        true => Ok(()),
-        false => Err(format!("`{text}` ends before it begins; write the shorter duration first")),
-    }
-}
-
-fn cut(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_DELAY).min(LONGEST_DELAY)
-}
-
-/// Of the logarithm of a log-normal variable, from two of its quantiles.
-fn sigma(p50: Duration, p99: Duration) -> f64 {
-    (p99.as_secs_f64() / p50.as_secs_f64()).ln() / NORMAL_P99
-}
-
-/// Box and Muller, Annals of Mathematical Statistics 29 (1958).
-fn standard_normal(random: &mut Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * random.f64()).cos()
+fn cut(length_ns: f64) -> Duration {
+    // What is too large for the type becomes its largest.
+    Duration::from_nanos(length_ns.round() as u64).min(LONGEST_DELAY)
 }
 
 /// Longer than any client waits (RFC 5321 §4.5.3.2.6 asks for 10 minutes), short enough that every wait ends.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(6 * 3600);
-/// The 99th percentile of the standard normal distribution.
-const NORMAL_P99: f64 = 2.326_347_874_040_841;
-/// Below, nearly every draw is cut; above, all are the minimum.
-const ALPHA_MIN: f64 = 0.1;
-const ALPHA_MAX: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {
@@ -305,6 +242,9 @@ mod tests {
             ("uniform(30ms,10ms)", "shorter duration first"),
             ("uniform(10ms,30ms", "closing parenthesis"),
             ("gamma(1s)", "not a kind of delay"),
+            ("geometric(3)", "`geometric` is not a kind of delay"),
+            ("lognormal(p50=20ms,p99=2s,max=3s)", "needs p50 and p99"),
+            ("exponential(1s,2s)", "one duration"),
             ("7h", "longest is 6h"),
             ("exponential()", "not a duration"),
             ("", "not a duration"),

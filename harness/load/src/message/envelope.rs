@@ -1,7 +1,7 @@
 //! A message's sender and recipients.
 
 use super::address::{Addresses, forward_path, reverse_path};
-use crate::distribution::Distribution;
+use distribution::Distribution;
 use fastrand::Rng;
 use smtp::{ForwardPath, ReversePath};
 use std::fmt::Write;

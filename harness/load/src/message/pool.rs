@@ -1,6 +1,6 @@
 //! Contents made or read before the run, so that sending costs no more than filler does.
 
-use crate::distribution::Distribution;
+use distribution::Distribution;
 use fastrand::Rng;
 use mail_builder::MessageBuilder;
 use std::path::{Path, PathBuf};

@@ -56,7 +56,7 @@ fn every_message_has_the_size_asked_for_whatever_its_number() {
 #[test]
 fn what_is_sent_follows_from_seed_and_number_alone() {
     let mut options = options(0.0);
-    options.size = Distribution::LogNormal { p50: 8192.0, sigma: 1.4, max: f64::MAX };
+    options.size = Distribution::LogNormal { p50: 8192.0, p99: 212_734.5, max: f64::MAX };
     options.to = vec!["u{1000}@d{50~1.1}.test".to_owned()];
     options.recipients = Some(Distribution::Geometric { mean: 3.0 });
     let (one, same) = (Composer::new(&options, 7).ok(), Composer::new(&options, 7).ok());

@@ -5,7 +5,7 @@
 //! Poisson process when it reaches sums of exponential steps of mean 1, which is exact for any course of the rate.
 
 use super::Shard;
-use crate::distribution::unit_exponential;
+use distribution::unit_exponential;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

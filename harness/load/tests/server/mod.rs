@@ -1,7 +1,7 @@
 //! A server of the tests' own: threads, lines and literal replies, with no code shared with what is tested.
 #![allow(dead_code, reason = "each test file is a program of its own and uses a part")]
 
-use load::distribution::Distribution;
+use distribution::Distribution;
 use load::message::{Content, filler::Text};
 use load::schedule::{Model, Plan, Shard, Stop};
 use load::session::endpoint::Endpoint;

@@ -1,7 +1,11 @@
-//! A quantity that differs from message to message: a size, a number of recipients, a pause.
+//! A quantity that is drawn anew each time: a delay, a size, a number of recipients, a pause.
 //!
 //! What a number means (bytes, nanoseconds, a count) is the caller's, who also says how one is written. All chance comes
-//! from the generator that is handed in, so that a seed gives the same load again.
+//! from the generator that is handed in, so that a seed gives the same again. It must not know files or clocks.
+
+mod grammar;
+
+pub use grammar::{Error, Kind, Problem};
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
@@ -14,10 +18,12 @@ pub enum Distribution {
     Fixed(f64),
     /// Everything between the two alike.
     Uniform { low: f64, high: f64 },
-    /// Many small ones, few large ones.
+    /// Many small ones, few large ones: what happens at any moment alike.
     Exponential { mean: f64 },
-    /// Its logarithm is normal: `p50` is the median, `sigma` the deviation of the natural logarithm.
-    LogNormal { p50: f64, sigma: f64, max: f64 },
+    /// A product of many causes: half of the draws below `p50`, 99 in 100 below `p99`.
+    LogNormal { p50: f64, p99: f64, max: f64 },
+    /// A heavy tail: more than x in `(min / x)^alpha` of the cases.
+    Pareto { min: f64, alpha: f64, max: f64 },
     /// Whole numbers from 1: each further one with the same probability.
     Geometric { mean: f64 },
     /// As counted somewhere: bins with the share of all up to and including each.
@@ -33,39 +39,6 @@ pub struct Bin {
 }
 
 impl Distribution {
-    /// Reads `4KiB`, `uniform(1KiB,8KiB)`, `exponential(8KiB)`, `lognormal(p50=8KiB,p99=200KiB)`, with a `max=` where
-    /// wanted, or `geometric(3)`; `number` reads one number with its unit.
-    ///
-    /// # Errors
-    /// What is wrong with the text, without naming where it stood.
-    pub fn parse(text: &str, number: impl Fn(&str) -> Result<f64, String>) -> Result<Distribution, String> {
-        let text = text.trim();
-        let Some((name, rest)) = text.split_once('(') else { return number(text).map(Distribution::Fixed) };
-        let Some(inside) = rest.strip_suffix(')') else {
-            return Err(format!("`{text}` has no closing parenthesis"));
-        };
-        let arguments: Vec<&str> = inside.split(',').map(str::trim).collect();
-        match (name.trim(), &arguments[..]) {
-            ("uniform", [low, high]) => {
-                let (low, high) = (number(low)?, number(high)?);
-                match low <= high {
-                    true => Ok(Distribution::Uniform { low, high }),
-                    false => Err(format!("`{text}` ends before it begins; write the smaller one first")),
-                }
-            }
-            ("exponential", [mean]) => Ok(Distribution::Exponential { mean: number(mean)? }),
-            ("geometric", [mean]) => match number(mean)? {
-                mean if mean >= 1.0 => Ok(Distribution::Geometric { mean }),
-                _ => Err(format!("`{text}`: the mean of a geometric distribution is at least 1")),
-            },
-            ("lognormal", _) => log_normal(text, &arguments, number),
-            _ => Err(format!(
-                "`{text}` is not a distribution; write a number, uniform(A,B), exponential(MEAN), geometric(MEAN) or \
-                 lognormal(p50=A,p99=B)"
-            )),
-        }
-    }
-
     /// A distribution as counted: `bins` are (low, high, weight).
     ///
     /// # Errors
@@ -92,17 +65,18 @@ impl Distribution {
         Ok(Distribution::Empirical(made))
     }
 
-    /// One value.
+    /// One value. What is fixed draws nothing.
     pub fn draw(&self, random: &mut Rng) -> f64 {
-        // f64() is below 1, so the logarithm is finite.
         match self {
             Distribution::Fixed(value) => *value,
             Distribution::Uniform { low, high } => low + (high - low) * random.f64(),
             Distribution::Exponential { mean } => mean * unit_exponential(random),
-            Distribution::LogNormal { p50, sigma, max } => {
-                let radius = (2.0 * unit_exponential(random)).sqrt();
-                let normal = radius * (TAU * random.f64()).cos();
-                (p50 * (sigma * normal).exp()).min(*max)
+            Distribution::LogNormal { p50, p99, max } => {
+                (p50 * (sigma(*p50, *p99) * standard_normal(random)).exp()).min(*max)
+            }
+            // f64() is below 1, so the power is finite.
+            Distribution::Pareto { min, alpha, max } => {
+                (min * (1.0 - random.f64()).powf(-1.0 / alpha)).min(*max)
             }
             Distribution::Geometric { mean } => {
                 let further = 1.0 - 1.0 / mean;
@@ -117,64 +91,56 @@ impl Distribution {
         }
     }
 
+    /// The mean of many values, the cut at `max` left out of account; infinite for the heaviest tails.
+    pub fn mean(&self) -> f64 {
+        match self {
+            Distribution::Fixed(value) => *value,
+            Distribution::Uniform { low, high } => (low + high) / 2.0,
+            Distribution::Exponential { mean } | Distribution::Geometric { mean } => *mean,
+            Distribution::LogNormal { p50, p99, .. } => p50 * (sigma(*p50, *p99).powi(2) / 2.0).exp(),
+            Distribution::Pareto { min, alpha, .. } if *alpha > 1.0 => min * alpha / (alpha - 1.0),
+            Distribution::Pareto { .. } => f64::INFINITY,
+            Distribution::Empirical(bins) => {
+                let mut before = 0.0;
+                let weighted = bins.iter().map(|bin| {
+                    let share = bin.share - before;
+                    before = bin.share;
+                    (bin.low + bin.high) / 2.0 * share
+                });
+                weighted.sum()
+            }
+        }
+    }
+
     /// The largest value that can come; none where there is no bound.
     pub fn largest(&self) -> Option<f64> {
         match self {
             Distribution::Fixed(value) => Some(*value),
             Distribution::Uniform { high, .. } => Some(*high),
-            Distribution::LogNormal { max, .. } => Some(*max).filter(|&max| max < f64::MAX),
+            Distribution::LogNormal { max, .. } | Distribution::Pareto { max, .. } => {
+                Some(*max).filter(|&max| max < f64::MAX)
+            }
             Distribution::Exponential { .. } | Distribution::Geometric { .. } => None,
             Distribution::Empirical(bins) => bins.last().map(|bin| bin.high),
         }
     }
-
-    /// The smallest value that can come.
-    pub fn smallest(&self) -> f64 {
-        match self {
-            Distribution::Fixed(value) => *value,
-            Distribution::Uniform { low, .. } => *low,
-            Distribution::Exponential { .. } | Distribution::LogNormal { .. } => 0.0,
-            Distribution::Geometric { .. } => 1.0,
-            Distribution::Empirical(bins) => bins.first().map_or(0.0, |bin| bin.low),
-        }
-    }
-}
-
-/// The chances of message `number` in a run of this seed: the same in whichever process it is sent.
-pub fn generator(seed: u64, number: u64) -> Rng {
-    // An odd factor spreads neighbours over all 64 bits.
-    Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// One draw of the exponential distribution with mean 1.
 pub fn unit_exponential(random: &mut Rng) -> f64 {
+    // f64() is below 1, so the logarithm is finite.
     -(1.0 - random.f64()).ln()
 }
 
-fn log_normal(
-    text: &str,
-    arguments: &[&str],
-    number: impl Fn(&str) -> Result<f64, String>,
-) -> Result<Distribution, String> {
-    let (mut p50, mut p99, mut max) = (None, None, None);
-    for argument in arguments {
-        let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
-        let place = match name.trim() {
-            "p50" => &mut p50,
-            "p99" => &mut p99,
-            "max" => &mut max,
-            other => return Err(format!("`{other}` is not part of lognormal(p50=A,p99=B,max=C)")),
-        };
-        *place = Some(number(value.trim())?);
-    }
-    match (p50, p99) {
-        (Some(p50), Some(p99)) if 0.0 < p50 && p50 <= p99 => Ok(Distribution::LogNormal {
-            p50,
-            sigma: (p99 / p50).ln() / NORMAL_P99,
-            max: max.unwrap_or(f64::MAX),
-        }),
-        _ => Err(format!("`{text}` needs p50 and p99, the first above 0 and not above the second")),
-    }
+/// Box and Muller, Annals of Mathematical Statistics 29 (1958).
+fn standard_normal(random: &mut Rng) -> f64 {
+    let radius = (2.0 * unit_exponential(random)).sqrt();
+    radius * (TAU * random.f64()).cos()
+}
+
+/// Of the logarithm of a log-normal variable, from two of its quantiles.
+fn sigma(p50: f64, p99: f64) -> f64 {
+    (p99 / p50).ln() / NORMAL_P99
 }
 
 /// The 99th percentile of the standard normal distribution.
@@ -185,7 +151,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Distribution, String> {
-        Distribution::parse(text, |text| settings::size::parse(text).map(|bytes| bytes as f64))
+        let size = |text: &str| settings::size::parse(text).map(|bytes| bytes as f64);
+        Distribution::parse(text, size).map_err(|error| error.to_string())
     }
 
     fn draws(text: &str) -> Vec<f64> {
@@ -214,6 +181,20 @@ mod tests {
         assert!(near(log_normal[10_000], 8192.0), "{}", log_normal[10_000]);
         assert!((log_normal[19_800] / 204_800.0 - 1.0).abs() < 0.2, "{}", log_normal[19_800]);
         assert!(log_normal[19_999] <= 1_048_576.0);
+        let pareto = draws("pareto(min=1KiB, alpha=1.5, max=64KiB)");
+        assert!(pareto[0] >= 1024.0 && near(pareto[17_500], 4096.0) && pareto[19_999] == 65_536.0);
+    }
+
+    #[test]
+    fn the_mean_is_that_of_the_draws() {
+        for text in ["3", "uniform(1,3)", "exponential(8)", "geometric(3)", "pareto(min=4,alpha=4)"] {
+            let (distribution, draws) = (parse(text).expect("good"), draws(text));
+            let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+            assert!(near(mean, distribution.mean()), "{text}: {mean}");
+        }
+        let counted = Distribution::empirical(&[(0.0, 10.0, 1.0), (20.0, 30.0, 3.0)]).expect("good");
+        assert_eq!(counted.mean(), 20.0);
+        assert_eq!(parse("pareto(min=4,alpha=1)").expect("good").mean(), f64::INFINITY);
     }
 
     #[test]
@@ -234,11 +215,16 @@ mod tests {
         for (text, part) in [
             ("uniform(1KiB", "closing parenthesis"),
             ("uniform(2KiB,1KiB)", "smaller one first"),
-            ("uniform(2KiB)", "not a distribution"),
+            ("uniform(2KiB)", "not a distribution; write uniform(A,B)"),
+            ("exponential(2KiB,3KiB)", "not a distribution; write exponential(MEAN)"),
             ("normal(1KiB,2KiB)", "not a distribution"),
             ("lognormal(p50=1KiB)", "needs p50 and p99"),
             ("lognormal(p50=2KiB,p99=1KiB)", "needs p50 and p99"),
+            ("lognormal(p50=0,p99=1KiB)", "needs p50 and p99"),
             ("lognormal(p50=2KiB,p95=1KiB)", "`p95`"),
+            ("lognormal(p50=1KiB,p50=2KiB,p99=4KiB)", "needs p50 and p99"),
+            ("pareto(min=2KiB)", "needs min and alpha"),
+            ("pareto(min=2KiB,alpha=0)", "alpha is a number from 0.1 to 100"),
             ("geometric(0)", "at least 1"),
             ("exponential(1 stone)", "stone"),
         ] {
