@@ -155,11 +155,6 @@ impl Site {
     pub fn needs_words(&self) -> bool {
         self.stages.iter().flatten().any(|entry| entry.when.needs_words())
     }
-
-    /// Whether it has any rules for the TLS handshake or STARTTLS, or offers TLS.
-    pub fn speaks_tls(&self) -> bool {
-        self.offer.tls.is_some()
-    }
 }
 
 impl Entry {
