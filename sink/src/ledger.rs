@@ -6,6 +6,7 @@ use crate::delivery::Answered;
 use crate::live::Live;
 use crate::message_id::{Ids, MessageId};
 use crate::outcomes::Outcomes;
+use crate::sampler::InFlight;
 use crate::seen::Seen;
 use crate::totals::{IdCounts, Totals};
 use hdrhistogram::Histogram;
@@ -28,7 +29,7 @@ pub struct Ledger {
     handshakes_begun: u64,
     handshakes: u64,
     accept_errors: u64,
-    in_flight: u64,
+    in_flight: InFlight,
     in_flight_peak: u64,
     /// Nanoseconds between the end that a delay was to have and the one that it had.
     timer_errors: Histogram<u64>,
@@ -80,16 +81,16 @@ impl Ledger {
     }
 
     pub fn delivery_started(&mut self) {
-        self.in_flight += 1;
-        self.in_flight_peak = self.in_flight_peak.max(self.in_flight);
+        self.in_flight_peak = self.in_flight_peak.max(self.in_flight.begin());
     }
 
     pub fn delivery_ended(&mut self) {
-        self.in_flight -= 1;
+        self.in_flight.end();
     }
 
-    pub fn in_flight(&self) -> u64 {
-        self.in_flight
+    /// The counter of deliveries in flight, for others to look at.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
     }
 
     /// A delay ended `late` after its time.
@@ -114,7 +115,7 @@ impl Ledger {
 
     pub fn live(&self, cpu_s: f64) -> Live {
         Live {
-            in_flight: self.in_flight,
+            in_flight: self.in_flight.get(),
             accepted: self.seen.messages() + self.without_id,
             duplicates: self.seen.messages() - self.seen.unique(),
             connections: self.connections,
@@ -188,7 +189,7 @@ impl Default for Ledger {
             handshakes_begun: 0,
             handshakes: 0,
             accept_errors: 0,
-            in_flight: 0,
+            in_flight: InFlight::default(),
             in_flight_peak: 0,
             timer_errors: Histogram::new_with_bounds(1, TIMER_ERROR_MAX_NS, 2).expect("the bounds are valid"),
             first_ns: None,

@@ -33,6 +33,7 @@ mod live;
 mod message_id;
 mod outcomes;
 mod records;
+mod sampler;
 mod seen;
 mod shard;
 mod shards;

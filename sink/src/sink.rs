@@ -12,6 +12,7 @@ use crate::shared::Shared;
 use crate::store::Store;
 use crate::tls::{self, Identities, Servers};
 use crate::totals::Totals;
+use crate::sampler::Sampler;
 use crate::watch::{self, Show};
 use std::future::{Future, pending};
 use std::io::{self, Write};
@@ -164,9 +165,8 @@ impl Serving {
             let (numbers, shared) = (Rc::clone(&numbers), Rc::clone(&shared));
             spawn_local(accept(listener, *address, self.connections_max, numbers, shared));
         }
-        if traced {
-            spawn_local(watch::sample(Rc::clone(&shared)));
-        }
+        let sampler = traced.then(|| Sampler::start(shared.books.borrow().ledger.in_flight())).transpose();
+        let sampler = sampler.map_err(system("start a thread for the samples"))?;
         watch::say_ready(&self.addresses, &mut out).map_err(system("say where the sink listens"))?;
         if let Some(show) = show {
             let states = watch::start_showing(show).map_err(system("start a thread for the live lines"))?;
@@ -184,8 +184,8 @@ impl Serving {
             () = over => {}
             end = shared.timer.run() => end.map_err(system("wait for the timer"))?,
         }
-        if traced {
-            watch::sample_once(&shared);
+        if let (Some(sampler), Some(trace)) = (sampler, &mut shared.books.borrow_mut().trace) {
+            trace.sampled(sampler.finish());
         }
         Ok(shared)
     }

@@ -13,6 +13,7 @@ pub use merge::{merge_deliveries, merge_in_flight};
 use crate::conversation::TlsVersion;
 use crate::delivery::Delivery;
 use crate::message_id::Ids;
+use crate::sampler::Sample;
 use ring::digest::Digest;
 use row::{HEADER, Row, write_row};
 use spill::Spill;
@@ -47,11 +48,6 @@ pub enum Taken {
     First,
     /// It had been taken before.
     Again,
-}
-
-struct Sample {
-    at_ns: u64,
-    in_flight: u64,
 }
 
 /// A delivery that ended, in the words of who saw it.
@@ -90,8 +86,9 @@ impl Trace {
         }
     }
 
-    pub fn sample(&mut self, at_ns: u64, in_flight: u64) {
-        self.in_flight.push(Sample { at_ns, in_flight });
+    /// What was in flight all along.
+    pub fn sampled(&mut self, samples: Vec<Sample>) {
+        self.in_flight = samples;
     }
 
     /// One row for each delivery attempt in the order in which they ended; `out` is not used by a trace that spills.

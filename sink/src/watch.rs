@@ -1,4 +1,4 @@
-//! What a sink lets others know while it runs: that it is ready, the samples of the trace, the live lines.
+//! What a sink lets others know while it runs: that it is ready, the live lines.
 
 use crate::clock;
 use crate::live::Live;
@@ -19,25 +19,6 @@ pub fn say_ready(addresses: &[SocketAddr], out: &mut impl Write) -> io::Result<(
     let ready: String = addresses.iter().map(|address| format!("{READY}{address}\n")).collect();
     out.write_all(ready.as_bytes())?;
     out.flush()
-}
-
-/// Samples the deliveries in flight for the trace, for ever. The counter knows no durations, and a late sample says
-/// when it really was.
-pub async fn sample(shared: Rc<Shared>) {
-    let mut ticks = interval(SAMPLE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        sample_once(&shared);
-    }
-}
-
-/// One sample, if there is a trace.
-pub fn sample_once(shared: &Shared) {
-    let books = &mut *shared.books.borrow_mut();
-    if let Some(trace) = &mut books.trace {
-        trace.sample(clock::now_ns(), books.ledger.in_flight());
-    }
 }
 
 /// Shows where a sink stands; an error ends the showing, and not the sink.
@@ -87,6 +68,5 @@ pub fn json_lines(mut out: impl Write + Send + 'static) -> Show {
 
 /// What a line that says where a sink listens begins with.
 pub const READY: &str = "ready ";
-const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 /// Between two states that are shown.
 pub const REPORT_EVERY: Duration = Duration::from_millis(100);
