@@ -1,26 +1,24 @@
 //! One connection to a remote site, and the transactions on it, with blocking I/O.
 
-use crate::requests::{readable, writable};
+use crate::socket::{Input, Socket};
 use delivery::{
     AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, DeliveryRequest, Received, StageTimes, Step,
     advance,
 };
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
 use smtp::client::{Outcome, Session};
-use std::io::{self, Read};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Replies are short; a longer one takes several reads.
-const READ_BYTES: usize = 4096;
+/// A buffer larger than this is given back while the peer thinks.
+const KEEP_BYTES: usize = 4096;
 
 /// So much of what a peer said before its connection broke is listened to.
-const LAST_WORDS_BYTES: usize = 16 * READ_BYTES;
+const LAST_WORDS_BYTES: usize = 64 * 1024;
 
 pub struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     session: Session,
     write_timeout: Duration,
     input: Vec<u8>,
@@ -31,17 +29,16 @@ pub struct Connection {
 
 /// Connects to the first address of the next hop that answers.
 pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<Connection> {
+    let timeouts = &options.session.timeouts;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the next hop has no address");
     for address in request.next_hop.as_str().to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, options.connect_timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                let session = Session::new(options.session.clone(), Instant::now());
+        match Socket::connect(address, options.connect_timeout, timeouts.shortest()) {
+            Ok(socket) => {
                 return Ok(Connection {
-                    stream,
-                    session,
+                    socket,
+                    session: Session::new(options.session.clone(), Instant::now()),
                     // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
-                    write_timeout: options.session.timeouts.data_block,
+                    write_timeout: timeouts.data_block,
                     input: Vec::new(),
                     out: Vec::new(),
                     transactions: 0,
@@ -99,14 +96,8 @@ impl Connection {
 
     /// Takes in what the peer said before it went or stopped reading: a refusal there says more than a lost connection.
     fn hear_last_words(&mut self) {
-        let mut piece = [0; READ_BYTES];
         let end = self.input.len() + LAST_WORDS_BYTES;
-        while self.input.len() < end {
-            match rustix::net::recv(&self.stream, &mut piece, RecvFlags::DONTWAIT) {
-                Ok((count, _)) if count > 0 => self.input.extend_from_slice(&piece[..count]),
-                Ok(_) | Err(_) => return,
-            }
-        }
+        while self.input.len() < end && matches!(self.socket.receive_at_once(&mut self.input), Ok(Input::Some)) {}
     }
 
     fn send_body(&mut self, received: &mut Received) -> io::Result<()> {
@@ -125,6 +116,7 @@ impl Connection {
 
     fn send_file(&mut self, file: &OwnedFd, mut offset: u64, length: u64) -> io::Result<()> {
         let end = offset + length;
+        self.socket.send_at_once()?;
         let mut piece = vec![0; BODY_PIECE_BYTES];
         while offset < end {
             let want = (end - offset).min(BODY_PIECE_BYTES as u64) as usize;
@@ -141,25 +133,9 @@ impl Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < self.out.len() {
-            // not by SO_SNDTIMEO, which begins anew after each part that went
-            match rustix::net::send(
-                &self.stream,
-                &self.out[sent..],
-                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            ) {
-                Ok(count) => sent += count,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if writable(&self.stream, self.write_timeout)? => {}
-                Err(Errno::AGAIN) => {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.socket.send(&self.out, self.write_timeout)?;
         // what was written is not needed while the peer thinks about it
-        if self.out.capacity() > READ_BYTES {
+        if self.out.capacity() > KEEP_BYTES {
             self.out = Vec::new();
         }
         self.out.clear();
@@ -168,34 +144,21 @@ impl Connection {
 
     /// Waits for bytes from the peer, no longer than the session allows.
     fn fill(&mut self) -> io::Result<()> {
-        let now = Instant::now();
         let patience = match self.session.deadline() {
-            Some(deadline) => deadline.saturating_duration_since(now),
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             None => Duration::ZERO,
         };
         // a peer that never stops talking must not keep the deadline from being seen
-        if patience.is_zero() || !readable(&self.stream, patience)? {
+        if patience.is_zero() {
             self.session.expire(Instant::now());
             return Ok(());
         }
-        let filled = self.input.len();
-        self.input.resize(filled + READ_BYTES, 0);
-        let count = match self.stream.read(&mut self.input[filled..]) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.input.truncate(filled);
-                return Ok(());
+        match self.socket.receive(&mut self.input, patience)? {
+            Input::Some | Input::Nothing => Ok(()),
+            Input::Closed => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed the connection"))
             }
-            Err(error) => {
-                self.input.truncate(filled);
-                return Err(error);
-            }
-        };
-        self.input.truncate(filled + count);
-        if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed the connection"));
         }
-        Ok(())
     }
 
     /// Whether another transaction may follow here.
@@ -205,15 +168,14 @@ impl Connection {
 
     /// Nothing came while it was idle: a peer that hung up or said 421 gets no further transaction.
     pub fn quiet(&self) -> bool {
-        matches!(readable(&self.stream, Duration::ZERO), Ok(false))
+        self.socket.is_quiet()
     }
 
     /// Says QUIT and goes without waiting for the answer.
     pub fn quit(mut self) {
         if self.session.is_idle() {
             self.session.quit(Instant::now(), &mut self.out);
-            // nothing hangs on it: the mail is delivered
-            let _ = self.flush();
+            self.socket.close_after(&self.out);
         }
     }
 }

@@ -9,4 +9,5 @@ mod connection;
 mod deliver;
 mod requests;
 mod seats;
+mod socket;
 pub mod threads;

@@ -1,8 +1,8 @@
 //! Requests in, reports out: the agent's side of its socket to the queue manager.
 
+use crate::socket::readable;
 use delivery::wire::split_frame;
 use delivery::{AgentFrame, Received};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,9 @@ const KEEP_BYTES: usize = 64 * 1024;
 
 pub struct Requests<'a> {
     socket: &'a UnixStream,
-    received: Vec<u8>,
+    /// Its first `filled` bytes came in; the rest was made once and is written over.
+    buffer: Vec<u8>,
+    filled: usize,
     descriptors: VecDeque<OwnedFd>,
 }
 
@@ -39,7 +41,7 @@ pub fn send(mut socket: &UnixStream, frame: &AgentFrame) -> io::Result<()> {
 
 impl Requests<'_> {
     pub fn new(socket: &UnixStream) -> Requests<'_> {
-        Requests { socket, received: Vec::new(), descriptors: VecDeque::new() }
+        Requests { socket, buffer: Vec::new(), filled: 0, descriptors: VecDeque::new() }
     }
 
     /// Waits for the next request: for ever, since the queue manager's end says when to go, or for `patience`.
@@ -53,11 +55,12 @@ impl Requests<'_> {
             {
                 return Ok(Next::Quiet);
             }
-            let filled = self.received.len();
-            self.received.resize(filled + READ_BYTES, 0);
-            let result = sys::descriptor::receive(self.socket.as_fd(), &mut self.received[filled..]);
-            let (count, descriptor) = result.inspect_err(|_| self.received.truncate(filled))?;
-            self.received.truncate(filled + count);
+            if self.buffer.len() == self.filled {
+                self.buffer.resize(self.filled + READ_BYTES, 0);
+            }
+            let room = &mut self.buffer[self.filled..];
+            let (count, descriptor) = sys::descriptor::receive(self.socket.as_fd(), room)?;
+            self.filled += count;
             self.descriptors.extend(descriptor);
             if count == 0 {
                 return Ok(Next::Closed);
@@ -66,36 +69,16 @@ impl Requests<'_> {
     }
 
     fn take_request(&mut self) -> io::Result<Option<Received>> {
-        let Some((kind, payload, length)) = split_frame(&self.received).map_err(io::Error::other)? else {
+        let whole = split_frame(&self.buffer[..self.filled]).map_err(io::Error::other)?;
+        let Some((kind, payload, length)) = whole else {
             return Ok(None);
         };
         let received = Received::decode(kind, payload, &mut self.descriptors).map_err(io::Error::other)?;
-        self.received.drain(..length);
-        if self.received.is_empty() && self.received.capacity() > KEEP_BYTES {
-            self.received = Vec::new();
+        self.buffer.copy_within(length..self.filled, 0);
+        self.filled -= length;
+        if self.filled == 0 && self.buffer.len() > KEEP_BYTES {
+            self.buffer = Vec::new();
         }
         Ok(Some(received))
-    }
-}
-
-/// Waits until there is something to read; false when `patience` is over first.
-pub fn readable(socket: &impl AsFd, patience: Duration) -> io::Result<bool> {
-    ready(socket, PollFlags::IN, patience)
-}
-
-/// Waits until there is room to write; false when `patience` is over first.
-pub fn writable(socket: &impl AsFd, patience: Duration) -> io::Result<bool> {
-    ready(socket, PollFlags::OUT, patience)
-}
-
-fn ready(socket: &impl AsFd, what: PollFlags, patience: Duration) -> io::Result<bool> {
-    let wait =
-        Timespec { tv_sec: patience.as_secs().min(86_400) as i64, tv_nsec: patience.subsec_nanos().into() };
-    loop {
-        match rustix::event::poll(&mut [PollFd::new(socket, what)], Some(&wait)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        }
     }
 }

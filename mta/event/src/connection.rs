@@ -4,7 +4,7 @@ use crate::buffers::{self, with_read_buffer};
 use delivery::{
     AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, NextHop, Received, StageTimes, Step, advance,
 };
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use smtp::client::{Outcome, Session};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -39,7 +39,6 @@ pub async fn connect(next_hop: &NextHop, options: &AgentOptions) -> io::Result<C
     for remote in addresses {
         match timeout(options.connect_timeout, TcpStream::connect(remote)).await {
             Ok(Ok(stream)) => {
-                stream.set_nodelay(true)?;
                 let session = Session::new(options.session.clone(), Instant::now());
                 return Ok(Connection {
                     stream,
@@ -201,6 +200,8 @@ impl Connection {
         write_timeout: Duration,
     ) -> io::Result<()> {
         let end = offset + length;
+        // several writes in a row must not wait for the peer's acknowledgements
+        self.stream.set_nodelay(true)?;
         while offset < end {
             let want = (end - offset).min(BODY_PIECE_BYTES as u64) as usize;
             let from = file.clone();
@@ -256,8 +257,9 @@ impl Connection {
         if self.session.is_idle() {
             let mut out = buffers::take();
             self.session.quit(Instant::now(), &mut out);
-            // nothing hangs on it: the mail is delivered
-            let _ = self.stream.try_write(&out);
+            // nothing hangs on it, the mail is delivered; with MORE it leaves in one segment with the FIN
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
+            let _ = rustix::net::send(&self.stream, &out, flags);
             buffers::give_back(out);
         }
     }
