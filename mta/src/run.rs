@@ -61,7 +61,7 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
         rustix::stdio::dup2_stderr(&log).map_err(|error| format!("log: {error}"))?;
     }
     // so that what comes from many agents is taken in together; without it the MTA is only a little slower
-    let _ = sys::process::schedule_as_batch();
+    let _ = sys::schedule::as_batch();
     let roles = roles(&config, durability);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));

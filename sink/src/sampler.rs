@@ -50,6 +50,8 @@ impl Sampler {
         let (stop, stopped) = channel();
         let mut random = fastrand::Rng::new();
         let work = move || {
+            // or it would look only when the loop has nothing to do; the samples are worth having nevertheless
+            let _ = sys::schedule::promptly();
             let mut samples = Vec::new();
             loop {
                 samples.push(Sample { at_ns: clock::now_ns(), in_flight: in_flight.get() });
@@ -72,4 +74,4 @@ impl Sampler {
 }
 
 /// From 0 to twice this, every length as likely.
-const INTERVAL_MEAN: Duration = Duration::from_millis(5);
+const INTERVAL_MEAN: Duration = Duration::from_millis(2);

@@ -28,17 +28,6 @@ pub fn fork_single_threaded() -> io::Result<Fork> {
     }
 }
 
-/// Makes this process, and children yet to be forked, give way less eagerly: one that wakes up waits until whoever runs
-/// has used up its slice or sleeps (SCHED_BATCH, sched(7)). Nothing is lost while a core is idle.
-pub fn schedule_as_batch() -> io::Result<()> {
-    // SAFETY: a plain structure of numbers, for which zero is valid, and a pointer to it
-    let result = unsafe {
-        let parameters: libc::sched_param = std::mem::zeroed();
-        libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters)
-    };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// How a child ended and what it used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
