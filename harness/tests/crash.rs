@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Client, Mta, Sink, alive, eventually, kill};
+use support::{Client, DRIVERS, Mta, Sink, alive, dial, eventually, kill};
 
 const CLIENTS: usize = 4;
 const CONCURRENCY: usize = 10;
@@ -40,18 +40,18 @@ fn kill_dash_nine_loses_nothing_and_repeats_only_what_was_in_flight() {
         }
     }));
     let mut random = fastrand::Rng::with_seed(20_261_123);
-    for driver in ["blocking", "event"] {
+    for driver in DRIVERS {
         let folder = tempfile::tempdir().unwrap();
         let sink = Sink::start(folder.path(), "sink", &["--delay", "each=20ms"]);
         let keys = format!("relayhost = \"{}\"", sink.address);
-        let agents = if driver == "blocking" { CONCURRENCY } else { 1 };
         let tables = format!(
-            "[delivery]\ndriver = \"{driver}\"\nagents_max = {agents}\n[queue]\n\
+            "[delivery]\n{}[queue]\n\
              destination_concurrency = {CONCURRENCY}\ninitial_destination_concurrency = {CONCURRENCY}\n\
-             minimal_backoff = \"1s\"\nmaximal_backoff = \"1s\"\n"
+             minimal_backoff = \"1s\"\nmaximal_backoff = \"1s\"\n",
+            dial(driver, CONCURRENCY)
         );
         let accepted = Mutex::new(Vec::new());
-        let rounds = 4;
+        let rounds = 3;
         for round in 0..rounds {
             let mut mta = Mta::start(folder.path(), &keys, &tables);
             let stop = AtomicBool::new(false);

@@ -97,7 +97,9 @@ impl Connection {
     /// Takes in what the peer said before it went or stopped reading: a refusal there says more than a lost connection.
     fn hear_last_words(&mut self) {
         let end = self.input.len() + LAST_WORDS_BYTES;
-        while self.input.len() < end && matches!(self.socket.receive_at_once(&mut self.input), Ok(Input::Some)) {}
+        while self.input.len() < end
+            && matches!(self.socket.receive_at_once(&mut self.input), Ok(Input::Some))
+        {}
     }
 
     fn send_body(&mut self, received: &mut Received) -> io::Result<()> {
@@ -155,9 +157,7 @@ impl Connection {
         }
         match self.socket.receive(&mut self.input, patience)? {
             Input::Some | Input::Nothing => Ok(()),
-            Input::Closed => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed the connection"))
-            }
+            Input::Closed => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed the connection")),
         }
     }
 

@@ -38,8 +38,7 @@ impl Socket {
         reply_timeout_min: Duration,
     ) -> io::Result<Socket> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let descriptor =
-            rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let descriptor = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         // zero would mean no bound at all
         let bounded = |timeout: Duration| Some(timeout.max(Duration::from_millis(1)));
         set_socket_timeout(&descriptor, Timeout::Send, bounded(timeout))?;

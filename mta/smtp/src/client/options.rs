@@ -118,8 +118,7 @@ impl Timeouts {
             rset,
             quit,
         } = *self;
-        let all =
-            [greeting, hello, start_tls, auth, mail, rcpt, data_init, data_block, data_end, rset, quit];
+        let all = [greeting, hello, start_tls, auth, mail, rcpt, data_init, data_block, data_end, rset, quit];
         all.into_iter().fold(greeting, Duration::min)
     }
 }
