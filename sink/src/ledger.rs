@@ -113,13 +113,14 @@ impl Ledger {
         }
     }
 
-    pub fn live(&self, cpu_s: f64) -> Live {
+    pub fn live(&self, connections_delayed: u64, cpu_s: f64) -> Live {
         Live {
             in_flight: self.in_flight.get(),
             accepted: self.seen.messages() + self.without_id,
             duplicates: self.seen.messages() - self.seen.unique(),
             connections: self.connections,
             connections_open: self.connections_open,
+            connections_delayed,
             refused: self.outcomes.refusals().collect(),
             last_accepted_ns: self.last_accepted_ns,
             timer_error_p99_us: self.timer_error_us(0.99),

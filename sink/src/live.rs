@@ -16,6 +16,8 @@ pub struct Live {
     pub connections: u64,
     /// Connections open now.
     pub connections_open: u64,
+    /// Connections among them that wait out a delay.
+    pub connections_delayed: u64,
     /// Replies of 4xx and 5xx so far, by code.
     pub refused: BTreeMap<u16, u64>,
     /// When the last message was accepted, CLOCK_MONOTONIC.
@@ -34,6 +36,7 @@ impl Live {
         self.duplicates += other.duplicates;
         self.connections += other.connections;
         self.connections_open += other.connections_open;
+        self.connections_delayed += other.connections_delayed;
         for (code, count) in &other.refused {
             *self.refused.entry(*code).or_insert(0) += count;
         }

@@ -16,6 +16,7 @@ use crate::listener;
 use crate::live::Live;
 use crate::records::{self, Records};
 use crate::shard::{self, Shard};
+use crate::sink::HURRY;
 use crate::tls::Identities;
 use crate::totals::Totals;
 use crate::watch::{self, REPORT_EVERY, Show};
@@ -33,6 +34,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::select;
+use tokio::signal::unix::{Signal, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// A sink of several processes that have not been started yet.
@@ -127,6 +129,7 @@ impl Shards {
     ) -> Result<Left, Error> {
         let system = |doing| move |source| Error::System { doing, source };
         let mut stop = pin!(stop().map_err(system("wait for signals"))?);
+        let hurry = signal(HURRY).map_err(system("wait for signals"))?;
         let mut crew = Crew::default();
         let started = select! {
             biased;
@@ -158,7 +161,7 @@ impl Shards {
             biased;
             () = stop => None,
             () = over => None,
-            (number, status) = watch_over(&mut crew, states) => {
+            (number, status) = watch_over(&mut crew, states, hurry) => {
                 eprintln!("mailrig: {}; ending the others", self.error((number, ShardTrouble::Died(status))));
                 Some((number, status))
             }
@@ -225,12 +228,18 @@ impl Shards {
 }
 
 /// Gives where the shards stand to `states` ten times a second, as [`watch::report`] does, until one of them ends.
-async fn watch_over(crew: &mut Crew, mut states: Option<SyncSender<Live>>) -> (u32, ExitStatus) {
+/// SIGUSR1 is passed on to all.
+async fn watch_over(
+    crew: &mut Crew,
+    mut states: Option<SyncSender<Live>>,
+    mut hurry: Signal,
+) -> (u32, ExitStatus) {
     let mut ticks = interval(REPORT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         select! {
             end = crew.end_of_one() => return end,
+            Some(()) = hurry.recv() => crew.hurry(),
             _ = ticks.tick(), if states.is_some() => {}
         }
         let mut live = crew.live();

@@ -5,7 +5,7 @@ use crate::conversation::Conversation;
 use crate::tls::{Server, Servers};
 use behaviour::Sites;
 use smtp::server::Session;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +20,25 @@ pub struct Shared {
     /// How long a client may neither write nor read.
     pub silence: Duration,
     tls: Servers,
+    /// Delays are over for good.
+    hurried: Cell<bool>,
+    delayed: Cell<u64>,
+}
+
+/// One connection more in a count, until it is dropped.
+struct Counted<'a>(&'a Cell<u64>);
+
+impl Counted<'_> {
+    fn new(count: &Cell<u64>) -> Counted<'_> {
+        count.set(count.get() + 1);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Used by one connection at a time, for as long as it has bytes in its hands.
@@ -41,7 +60,16 @@ pub struct Welcome {
 impl Shared {
     pub fn new(sites: Sites, tls: Servers, timer: Timer, books: Books, silence: Duration) -> Shared {
         let buffers = RefCell::new(Buffers { input: vec![0; INPUT_BYTES].into(), output: Vec::new() });
-        Shared { sites, timer, books: RefCell::new(books), buffers, silence, tls }
+        Shared {
+            sites,
+            timer,
+            books: RefCell::new(books),
+            buffers,
+            silence,
+            tls,
+            hurried: Cell::new(false),
+            delayed: Cell::new(0),
+        }
     }
 
     /// The conversation of a new connection, the `number`th. `None` where no site is at `local`.
@@ -67,12 +95,25 @@ impl Shared {
 
     /// Waits for a site's delay, and notes by how much its end was missed.
     pub async fn delay(&self, delay: Duration) {
-        if !delay.is_zero() {
+        if !delay.is_zero() && !self.hurried.get() {
+            let _counted = Counted::new(&self.delayed);
             let due = Instant::now() + delay;
             self.timer.sleep_until(due).await;
-            let late = due.elapsed();
-            self.books.borrow_mut().ledger.delayed(late);
+            if !self.hurried.get() {
+                self.books.borrow_mut().ledger.delayed(due.elapsed());
+            }
         }
+    }
+
+    /// Connections that wait out a delay now.
+    pub fn delayed(&self) -> u64 {
+        self.delayed.get()
+    }
+
+    /// Ends all delays that run; from now on there are none.
+    pub fn hurry(&self) {
+        self.hurried.set(true);
+        self.timer.end_all();
     }
 }
 

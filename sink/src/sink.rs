@@ -154,6 +154,7 @@ impl Serving {
     ) -> Result<Rc<Shared>, Error> {
         let system = |doing| move |source| Error::System { doing, source };
         let stop = stop().map_err(system("wait for signals"))?;
+        let mut hurry = signal(HURRY).map_err(system("wait for signals"))?;
         let timer = Timer::new(TICK).map_err(system("make a timer"))?;
         let traced = books.trace.is_some();
         let Config { sites, silence, shard, duration, .. } = self.config;
@@ -167,6 +168,12 @@ impl Serving {
         }
         let sampler = traced.then(|| Sampler::start(shared.books.borrow().ledger.in_flight())).transpose();
         let sampler = sampler.map_err(system("start a thread for the samples"))?;
+        let hurried = Rc::clone(&shared);
+        spawn_local(async move {
+            if hurry.recv().await.is_some() {
+                hurried.hurry();
+            }
+        });
         watch::say_ready(&self.addresses, &mut out).map_err(system("say where the sink listens"))?;
         if let Some(show) = show {
             let states = watch::start_showing(show).map_err(system("start a thread for the live lines"))?;
@@ -205,6 +212,9 @@ pub fn until_signal() -> io::Result<impl Future<Output = ()>> {
         }
     })
 }
+
+/// SIGUSR1 ends all delays, so that whoever wanted connections to be held can let them go.
+pub(crate) const HURRY: SignalKind = SignalKind::user_defined1();
 
 /// Delays end on multiples of this: at most ten thousand wake-ups a second, however many connections wait.
 const TICK: Duration = Duration::from_micros(100);

@@ -31,7 +31,7 @@ pub async fn report(shared: Rc<Shared>, states: SyncSender<Live>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let live = shared.books.borrow().ledger.live(clock::cpu_s());
+        let live = shared.books.borrow().ledger.live(shared.delayed(), clock::cpu_s());
         if let Err(TrySendError::Disconnected(_)) = states.try_send(live) {
             return;
         }

@@ -129,6 +129,11 @@ impl Crew {
         ends
     }
 
+    /// Ends the delays of all.
+    pub fn hurry(&self) {
+        self.signal(Signal::USR1);
+    }
+
     /// Waits until all have ended; false: not within `bound`.
     async fn all_ended(&mut self, bound: Duration) -> bool {
         let until = Instant::now() + bound;

@@ -37,6 +37,8 @@ struct Waits {
     armed_ns: u64,
     /// No wait that was due by then is in the map any more.
     fired_ns: u64,
+    /// Waits up to this number are over whatever their time.
+    ended: u64,
 }
 
 /// Ends no earlier than its time, and on a tick. Needs [`Timer::run`] running on the same thread.
@@ -63,7 +65,7 @@ impl Timer {
     )]
     pub fn new(tick: Duration) -> io::Result<Timer> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let waits = Waits { by_due: BTreeMap::new(), number: 0, armed_ns: u64::MAX, fired_ns: 0 };
+        let waits = Waits { by_due: BTreeMap::new(), number: 0, armed_ns: u64::MAX, fired_ns: 0, ended: 0 };
         Ok(Timer {
             fd: AsyncFd::with_interest(fd, Interest::READABLE)?,
             start: Instant::now(),
@@ -89,6 +91,13 @@ impl Timer {
             self.fd.readable().await?.clear_ready();
             self.fire();
         }
+    }
+
+    /// Ends every wait that is under way; those that begin later are as usual.
+    pub fn end_all(&self) {
+        let waits = &mut *self.waits.borrow_mut();
+        waits.ended = waits.number;
+        std::mem::take(&mut waits.by_due).into_values().for_each(Waker::wake);
     }
 
     fn fire(&self) {
@@ -130,6 +139,9 @@ impl Future for Sleep<'_> {
             return Poll::Ready(());
         }
         let waits = &mut *timer.waits.borrow_mut();
+        if self.number != 0 && self.number <= waits.ended {
+            return Poll::Ready(());
+        }
         if self.number == 0 {
             waits.number += 1;
             self.number = waits.number;
