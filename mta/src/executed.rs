@@ -62,6 +62,7 @@ pub fn agent_process(mut arguments: impl Iterator<Item = OsString>) -> Option<i3
 
 /// What an agent does, however it came to be.
 pub fn deliver(socket: UnixStream, driver: Driver, options: &AgentOptions) -> i32 {
+    sys::memory::keep_little();
     if let Some(bytes) = options.memory_max_bytes {
         let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
         if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Data, limit) {

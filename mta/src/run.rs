@@ -11,7 +11,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use supervisor::starter::{Descriptors, QueueEnds, Roles};
 use sys::privilege::User;
 
@@ -62,6 +62,9 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     }
     // so that what comes from many agents is taken in together; without it the MTA is only a little slower
     let _ = sys::schedule::as_batch();
+    delivery::rehearse(Instant::now());
+    // as above: this clock is found at its first use
+    sys::clock::monotonic_ns();
     let roles = roles(&config, durability);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
@@ -140,7 +143,7 @@ fn roles(
         },
         reception: move |listeners: Vec<OwnedFd>, queue: UnixStream| server::run(listeners, queue, reception),
         agent: move |socket: UnixStream| match spawn {
-            Spawn::Zygote | Spawn::Preforked => deliver(socket, driver, &options),
+            Spawn::Zygote | Spawn::Preforked => deliver(socket, driver, &options.unshared()),
             Spawn::Exec => become_agent(socket, driver),
         },
         agent_options,

@@ -34,6 +34,19 @@ impl AgentOptions {
         self.messages_per_connection == 0 || transactions < self.messages_per_connection
     }
 
+    /// A copy that shares nothing, for a forked agent: counting references where its parent has them would make the
+    /// parent's page one of its own.
+    pub fn unshared(&self) -> AgentOptions {
+        AgentOptions {
+            session: Arc::new(Options::clone(&self.session)),
+            connect_timeout: self.connect_timeout,
+            connections: self.connections,
+            messages_per_connection: self.messages_per_connection,
+            session_idle: self.session_idle,
+            memory_max_bytes: self.memory_max_bytes,
+        }
+    }
+
     /// The frame that is the first on the socket of an executed agent.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut frame = Encoder::frame(out, KIND_OPTIONS);

@@ -8,4 +8,5 @@ pub mod link;
 mod outbox;
 pub mod pool;
 pub mod recency;
+mod roster;
 pub mod starter;

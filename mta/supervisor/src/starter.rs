@@ -6,10 +6,10 @@
 
 use crate::link::{AgentNumber, FromStarter, ToStarter, Usage};
 use crate::outbox::Outbox;
+use crate::roster::Roster;
 use delivery::wire::{self, split_frame};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -62,14 +62,6 @@ struct Child {
     cpu_ns: u64,
 }
 
-/// The agents by process and by number: the kernel names them one way, the queue manager the other.
-#[derive(Default)]
-struct Agents {
-    by_pid: HashMap<Pid, AgentNumber>,
-    by_number: HashMap<AgentNumber, Pid>,
-    ended_cpu_ns: u64,
-}
-
 struct Starter<A> {
     /// Non-blocking.
     link: UnixStream,
@@ -77,7 +69,9 @@ struct Starter<A> {
     outbox: Outbox,
     queue: Child,
     reception: Child,
-    agents: Agents,
+    agents: Roster,
+    /// Processor time of the agents that have ended.
+    ended_cpu_ns: u64,
     agent_main: A,
     agent_options: Vec<u8>,
     signals: OwnedFd,
@@ -109,6 +103,7 @@ where
     let (link, queue_link) = UnixStream::pair()?;
     link.set_nonblocking(true)?;
     let (queue_intake, reception_intake) = UnixStream::pair()?;
+    let agents = Roster::new()?;
 
     let queue_keeps = [queue_link.as_fd(), queue_intake.as_fd(), descriptors.control.as_fd()];
     if let Some(pid) = fork_child(&queue_keeps, true)? {
@@ -128,7 +123,8 @@ where
             outbox: Outbox::default(),
             queue,
             reception,
-            agents: Agents::default(),
+            agents,
+            ended_cpu_ns: 0,
             agent_main: roles.agent,
             agent_options: roles.agent_options,
             signals,
@@ -172,6 +168,9 @@ fn kill(pid: Pid) {
 
 impl<A: Fn(UnixStream) -> i32> Starter<A> {
     fn serve(mut self) -> io::Result<i32> {
+        // what agents allocate then lies together, and not in pages of ours that each would have to copy
+        sys::memory::keep_little();
+        sys::memory::close_gaps();
         loop {
             let link_open = self.queue.ended.is_none();
             let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
@@ -225,7 +224,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
     fn finished(&mut self) -> Option<i32> {
         let began = self.stopping?;
         let lasting = [&self.queue, &self.reception];
-        if self.agents.by_pid.is_empty() && lasting.iter().all(|child| child.ended.is_some()) {
+        if self.agents.is_empty() && lasting.iter().all(|child| child.ended.is_some()) {
             let clean = |child: &Child| matches!(child.ended, Some((End::Status(0), _)));
             return Some(i32::from(!lasting.into_iter().all(clean)));
         }
@@ -236,16 +235,15 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             left.for_each(|child| kill(child.pid));
         }
         if unheard || too_late {
-            self.agents.by_pid.keys().for_each(|pid| kill(*pid));
+            self.agents.pids().for_each(kill);
         }
         None
     }
 
     fn reap(&mut self) -> io::Result<()> {
         while let Some(exit) = sys::process::reap()? {
-            if let Some(agent) = self.agents.by_pid.remove(&exit.pid) {
-                self.agents.by_number.remove(&agent);
-                self.agents.ended_cpu_ns += exit.cpu_ns;
+            if let Some(agent) = self.agents.remove(exit.pid) {
+                self.ended_cpu_ns += exit.cpu_ns;
                 let (status, signal) = match exit.end {
                     End::Status(status) => (status, 0),
                     End::Signal(signal) => (0, signal),
@@ -318,8 +316,8 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                 }
             }
             ToStarter::Kill(agent) => {
-                if let Some(pid) = self.agents.by_number.get(&agent) {
-                    kill(*pid);
+                if let Some(pid) = self.agents.pid_of(agent) {
+                    kill(pid);
                 }
             }
             ToStarter::Usage { question } => {
@@ -330,6 +328,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
     }
 
     fn start_agent(&mut self, agent: AgentNumber) -> io::Result<()> {
+        self.agents.reserve()?;
         let (queue_end, agent_end) = UnixStream::pair()?;
         io::Write::write_all(&mut (&queue_end), &self.agent_options)?;
         let starter = rustix::process::getpid();
@@ -338,8 +337,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             let main = AssertUnwindSafe(|| end_with(starter).map_or(1, |()| (self.agent_main)(agent_end)));
             sys::process::exit_now(catch_unwind(main).unwrap_or(PANICKED));
         };
-        self.agents.by_pid.insert(pid, agent);
-        self.agents.by_number.insert(agent, pid);
+        self.agents.insert(pid, agent);
         let pid = pid.as_raw_nonzero().get().cast_unsigned();
         self.send(&FromStarter::Started { agent, pid }, Some(queue_end.into()));
         Ok(())
@@ -354,8 +352,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             starter_ns: living(me),
             queue_ns: of(&self.queue),
             reception_ns: of(&self.reception),
-            agents_ns: self.agents.ended_cpu_ns
-                + self.agents.by_pid.keys().map(|pid| living(*pid)).sum::<u64>(),
+            agents_ns: self.ended_cpu_ns + self.agents.pids().map(living).sum::<u64>(),
             starter_pid: raw(me),
             reception_pid: raw(self.reception.pid),
         }

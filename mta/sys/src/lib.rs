@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod descriptor;
+pub mod memory;
 pub mod privilege;
 pub mod process;
 pub mod schedule;

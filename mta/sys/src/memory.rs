@@ -1,0 +1,239 @@
+//! Giving memory back to the kernel, and how the C library's allocator goes about it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Of the main thread's stack so much is looked at beyond the caller. Linux keeps a mebibyte below a stack free of other
+/// mappings, so nothing of anybody else is there.
+const MAIN_STACK_BYTES: usize = 64 * 1024;
+
+/// Between the caller's frame and what is given back: the frames of this module and of the system call.
+const MARGIN_BYTES: usize = 1024;
+
+/// Gaps of up to this size are closed; larger ones than half of it by several blocks.
+const GAP_LARGEST: usize = 64 * 1024;
+
+/// Up to this size the allocator keeps free blocks by size, 16 bytes apart (malloc.c: tcache).
+const GAP_CLASS: usize = 1024;
+
+/// Blocks of a size: far more than a start leaves.
+const GAPS_MOST: usize = 100_000;
+
+/// By how much the heap grows at a time, and what it may keep at its end. Only what is used has pages.
+const SPARE_BYTES: usize = 128 * 1024;
+
+/// The heap is looked at once in this time at most, however many threads ask: a look walks everything that is free.
+const TRIM_EVERY_NS: u64 = 20_000_000;
+
+/// Gives whole free pages of the heap back, wherever they lie (malloc_trim(3)). At most 50 times a second; calls in between
+/// do nothing.
+pub fn trim_heap() {
+    static LAST_NS: AtomicU64 = AtomicU64::new(0);
+    let (now, last) = (crate::clock::monotonic_ns(), LAST_NS.load(Ordering::Relaxed));
+    let due = last == 0 || now.saturating_sub(last) >= TRIM_EVERY_NS;
+    if due && LAST_NS.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        #[cfg(target_env = "gnu")]
+        // SAFETY: only memory that is free is given back
+        unsafe {
+            libc::malloc_trim(SPARE_BYTES);
+            drop_end_of_heap();
+        }
+    }
+}
+
+/// Gives the pages at the free end of the heap back without making the heap shorter: when it grows again, the new part
+/// would be a mapping of its own in a forked child.
+#[cfg(target_env = "gnu")]
+fn drop_end_of_heap() {
+    // SAFETY: a block of ours, in which nothing is; below the threshold for mappings it comes from the heap
+    unsafe {
+        let block = std::hint::black_box(libc::malloc(SPARE_BYTES / 2));
+        if !block.is_null() {
+            let page = rustix::param::page_size();
+            // the allocator has its words before a block and, once that is free, at its beginning
+            let low = (block.addr() + 4 * size_of::<usize>()).next_multiple_of(page);
+            let high = (block.addr() + SPARE_BYTES / 2) & !(page - 1);
+            libc::madvise(std::ptr::without_provenance_mut(low), high - low, libc::MADV_DONTNEED);
+            libc::free(block);
+        }
+    }
+}
+
+/// Has the allocator map blocks from 128 KiB on by themselves, so that they go when they are freed, and keep little at
+/// the end of the heap. Without this it learns from each large block that such blocks are usual, and keeps the next.
+pub fn keep_little() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets numbers of the allocator, which has its own lock
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, SPARE_BYTES as i32);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * SPARE_BYTES as i32);
+    }
+}
+
+/// Takes all gaps in the heap out of use for good, so that what this process and its children allocate from now on lies
+/// together at the heap's end.
+///
+/// For a process that has one thread and forks many children after a start that left much behind: a child that fills a
+/// gap here and there gets a page of its own for each. The gaps cost what they cost before; what was given back to the
+/// kernel in them stays there.
+pub fn close_gaps() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: sets numbers of the allocator; nothing else runs in it (one thread, the caller's contract)
+        unsafe {
+            libc::mallopt(libc::M_TOP_PAD, 0);
+            libc::malloc_trim(0);
+        }
+        let larger = (0..GAP_LARGEST.ilog2() - GAP_CLASS.ilog2()).map(|halving| GAP_LARGEST >> halving);
+        for bytes in larger.chain((1..=GAP_CLASS / 16).rev().map(|sixteens| sixteens * 16 - 8)) {
+            fill_gaps_of(bytes);
+        }
+        // SAFETY: as above; the block makes the heap as long as a child will need it
+        unsafe {
+            libc::mallopt(libc::M_TOP_PAD, SPARE_BYTES as i32);
+            libc::free(std::hint::black_box(libc::malloc(SPARE_BYTES / 2)));
+        }
+    }
+}
+
+/// Allocates blocks of a size until one makes the heap longer: then no gap of that size is left.
+#[cfg(target_env = "gnu")]
+fn fill_gaps_of(bytes: usize) {
+    // SAFETY: asks for the end of the heap, and for blocks that nobody uses
+    let heap_end = || unsafe { libc::sbrk(0) };
+    let end = heap_end();
+    for _ in 0..GAPS_MOST {
+        // the box keeps the compiler from leaving out an allocation that nobody uses
+        let block = std::hint::black_box(unsafe { libc::malloc(bytes) });
+        if block.is_null() || heap_end() != end {
+            // it stays: freed it would be the one gap of its size
+            return;
+        }
+    }
+}
+
+/// Words in memory of their own. A forked child finds them all zero and has no page of them (MADV_WIPEONFORK), so that
+/// a parent may write them between forks at no cost to its children.
+pub struct WipedOnFork {
+    words: std::ptr::NonNull<u64>,
+    len: usize,
+}
+
+impl WipedOnFork {
+    pub fn zeroed(len: usize) -> std::io::Result<WipedOnFork> {
+        let bytes = len * size_of::<u64>();
+        // SAFETY: a new mapping at an address that the kernel chooses touches nothing that is there
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        let words = std::ptr::NonNull::new(address.cast()).filter(|_| address != libc::MAP_FAILED);
+        let slice = WipedOnFork { words: words.ok_or_else(std::io::Error::last_os_error)?, len };
+        // SAFETY: the mapping is ours; zero is a valid word, so a child may find it
+        if unsafe { libc::madvise(address, bytes, libc::MADV_WIPEONFORK) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(slice)
+    }
+}
+
+impl std::ops::Deref for WipedOnFork {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        // SAFETY: mapped for so many words, zeroed by the kernel, and nobody else has the address
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len) }
+    }
+}
+
+impl std::ops::DerefMut for WipedOnFork {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as above, and borrowed mutably
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for WipedOnFork {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and goes with us
+        unsafe { libc::munmap(self.words.as_ptr().cast(), self.len * size_of::<u64>()) };
+    }
+}
+
+/// Gives the pages of this thread's stack back that deeper calls have used and left.
+#[inline(never)]
+pub fn trim_stack() {
+    let here = 0u8;
+    let here = std::hint::black_box(&raw const here).addr();
+    let Some(low) = stack_low(here) else { return };
+    let page = rustix::param::page_size();
+    let (low, high) = (low.next_multiple_of(page), here.saturating_sub(MARGIN_BYTES) & !(page - 1));
+    if low < high {
+        // SAFETY: these pages belong to this thread's stack, or to no mapping at all, and lie below every live frame
+        // (the stack grows down); what is in them is read by nobody before it is written again
+        unsafe { libc::madvise(std::ptr::without_provenance_mut(low), high - low, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The lowest address of this thread's stack that may be given back; `None`: it can't be told.
+fn stack_low(here: usize) -> Option<usize> {
+    if rustix::thread::gettid() == rustix::process::getpid() {
+        // asking would read /proc, and memory is what this is about
+        return here.checked_sub(MAIN_STACK_BYTES);
+    }
+    let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let (mut address, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the attributes are initialised by the first call, read by the second and destroyed by the third
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let told = libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut size);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        (told == 0).then_some(address.addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Private pages of this process, in bytes.
+    fn private_bytes() -> u64 {
+        let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("smaps_rollup");
+        let kib = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).expect(name);
+            line.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok()).expect("a number")
+        };
+        kib("Private_Dirty:") * 1024
+    }
+
+    #[inline(never)]
+    fn use_stack() -> usize {
+        let mut deep = [0u8; 48 * 1024];
+        deep.fill(7);
+        std::hint::black_box(&deep).iter().map(|byte| usize::from(*byte)).sum()
+    }
+
+    #[test]
+    fn what_deeper_calls_left_goes_and_what_lives_stays() {
+        let look = || {
+            let living = [5u8; 3000];
+            std::hint::black_box(use_stack());
+            let before = private_bytes();
+            trim_stack();
+            let after = private_bytes();
+            assert!(std::hint::black_box(&living).iter().all(|byte| *byte == 5));
+            assert_eq!(use_stack(), 7 * 48 * 1024, "the stack can be used again");
+            before.saturating_sub(after)
+        };
+        // the threads of other tests change little; the 48 KiB must show
+        let gained = std::thread::Builder::new().stack_size(128 * 1024).spawn(look).expect("a thread").join();
+        assert!(gained.expect("no panic") >= 32 * 1024);
+    }
+}
