@@ -45,6 +45,12 @@ fn main() -> ExitCode {
     if let Some(status) = ::mta::agent_process(std::env::args_os()) {
         return ExitCode::from(u8::try_from(status).unwrap_or(1));
     }
+    run_command()
+}
+
+/// A function of its own: the parser's room on the stack would be that of every agent.
+#[inline(never)]
+fn run_command() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(args),
         Command::Compare(args) => compare::main(args),
