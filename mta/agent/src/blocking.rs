@@ -18,7 +18,7 @@ pub fn run(socket: UnixStream, options: &AgentOptions) -> i32 {
 }
 
 fn serve(socket: &UnixStream, options: &AgentOptions) -> io::Result<()> {
-    let mut requests = Requests::new(socket);
+    let mut requests = Requests::new(socket)?;
     send(socket, &AgentFrame::Ready)?;
     let mut open: Option<Open> = None;
     loop {

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// A buffer larger than this is given back while the peer thinks.
-const KEEP_BYTES: usize = 4096;
+const KEEP_BYTES: usize = 512;
 
 /// So much of what a peer said before its connection broke is listened to.
 const LAST_WORDS_BYTES: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<
     let timeouts = &options.session.timeouts;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the next hop has no address");
     for address in request.next_hop.as_str().to_socket_addrs()? {
-        match Socket::connect(address, options.connect_timeout, timeouts.shortest()) {
+        match Socket::connect(address, options.connect_timeout) {
             Ok(socket) => {
                 return Ok(Connection {
                     socket,
@@ -95,6 +95,7 @@ impl Connection {
     }
 
     /// Takes in what the peer said before it went or stopped reading: a refusal there says more than a lost connection.
+    #[cold]
     fn hear_last_words(&mut self) {
         let end = self.input.len() + LAST_WORDS_BYTES;
         while self.input.len() < end

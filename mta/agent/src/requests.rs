@@ -1,23 +1,23 @@
 //! Requests in, reports out: the agent's side of its socket to the queue manager.
 
-use crate::socket::readable;
+use crate::socket::{MOMENT, readable};
 use delivery::wire::split_frame;
 use delivery::{AgentFrame, Received};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// A usual request (4 KiB of message) fits in one read.
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 8 * 1024;
 
-/// A request that needed more than this gives its memory back afterwards.
-const KEEP_BYTES: usize = 64 * 1024;
+/// For a wait without an end.
+const LONG: Duration = Duration::from_secs(86_400);
 
 pub struct Requests<'a> {
     socket: &'a UnixStream,
-    /// Its first `filled` bytes came in; the rest was made once and is written over.
+    /// Its first `filled` bytes came in; none is kept while a delivery is under way.
     buffer: Vec<u8>,
     filled: usize,
     descriptors: VecDeque<OwnedFd>,
@@ -40,8 +40,9 @@ pub fn send(mut socket: &UnixStream, frame: &AgentFrame) -> io::Result<()> {
 }
 
 impl Requests<'_> {
-    pub fn new(socket: &UnixStream) -> Requests<'_> {
-        Requests { socket, buffer: Vec::new(), filled: 0, descriptors: VecDeque::new() }
+    pub fn new(socket: &UnixStream) -> io::Result<Requests<'_>> {
+        socket.set_read_timeout(Some(MOMENT))?;
+        Ok(Requests { socket, buffer: Vec::new(), filled: 0, descriptors: VecDeque::new() })
     }
 
     /// Waits for the next request: for ever, since the queue manager's end says when to go, or for `patience`.
@@ -50,20 +51,40 @@ impl Requests<'_> {
             if let Some(received) = self.take_request()? {
                 return Ok(Next::Request(Box::new(received)));
             }
-            if let Some(patience) = patience
-                && !readable(self.socket, patience)?
-            {
-                return Ok(Next::Quiet);
-            }
             if self.buffer.len() == self.filled {
                 self.buffer.resize(self.filled + READ_BYTES, 0);
             }
             let room = &mut self.buffer[self.filled..];
-            let (count, descriptor) = sys::descriptor::receive(self.socket.as_fd(), room)?;
+            let (count, descriptor) = match sys::descriptor::receive(self.socket.as_fd(), room) {
+                Ok(came) => came,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !self.wait(patience.map(|patience| patience.saturating_sub(MOMENT)))? {
+                        return Ok(Next::Quiet);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             self.filled += count;
             self.descriptors.extend(descriptor);
             if count == 0 {
                 return Ok(Next::Closed);
+            }
+        }
+    }
+
+    /// Waits with as little memory as can be; false when `patience` is over first.
+    fn wait(&mut self, patience: Option<Duration>) -> io::Result<bool> {
+        self.buffer.truncate(self.filled);
+        self.buffer.shrink_to_fit();
+        sys::memory::trim_heap();
+        sys::memory::trim_stack();
+        loop {
+            if readable(self.socket, patience.unwrap_or(LONG))? {
+                return Ok(true);
+            }
+            if patience.is_some() {
+                return Ok(false);
             }
         }
     }
@@ -76,7 +97,7 @@ impl Requests<'_> {
         let received = Received::decode(kind, payload, &mut self.descriptors).map_err(io::Error::other)?;
         self.buffer.copy_within(length..self.filled, 0);
         self.filled -= length;
-        if self.filled == 0 && self.buffer.len() > KEEP_BYTES {
+        if self.filled == 0 {
             self.buffer = Vec::new();
         }
         Ok(Some(received))

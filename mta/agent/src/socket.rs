@@ -1,8 +1,8 @@
 //! A TCP socket of blocking system calls whose every wait has a bound, with as few calls as that takes.
 //!
-//! The kernel bounds connect(2) and recv(2) itself (SO_SNDTIMEO, SO_RCVTIMEO), so a reply costs one system call. Those
-//! bounds are set once and begin anew with each call, whereas a deadline belongs to a whole reply; so they are
-//! only relied on while the deadline is further away, and poll(2) waits for the rest.
+//! The kernel bounds connect(2) and recv(2) itself (SO_SNDTIMEO, SO_RCVTIMEO), so a reply that comes soon costs one
+//! system call. Who is not answered within that moment gives back the memory that it does not need meanwhile, and
+//! waits for the rest in poll(2): the many that wait long are what a process a connection costs.
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -16,10 +16,11 @@ use std::time::Duration;
 /// Replies are short; a longer one takes several reads.
 const READ_BYTES: usize = 4096;
 
+/// Whoever answers within this is waited for with all memory in place.
+pub const MOMENT: Duration = Duration::from_millis(20);
+
 pub struct Socket {
     descriptor: OwnedFd,
-    /// What one recv(2) waits at most.
-    receive_bound: Duration,
 }
 
 /// What a wait for bytes brought.
@@ -31,12 +32,8 @@ pub enum Input {
 }
 
 impl Socket {
-    /// Connects within `timeout`. No reply is to be waited for shorter than `reply_timeout_min`.
-    pub fn connect(
-        address: SocketAddr,
-        timeout: Duration,
-        reply_timeout_min: Duration,
-    ) -> io::Result<Socket> {
+    /// Connects within `timeout`.
+    pub fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Socket> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let descriptor = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         // zero would mean no bound at all
@@ -57,18 +54,26 @@ impl Socket {
             }
             Err(error) => return Err(error.into()),
         }
-        // half, so that the first wait for any reply may rely on it
-        let receive_bound = reply_timeout_min / 2;
-        set_socket_timeout(&descriptor, Timeout::Recv, bounded(receive_bound))?;
-        Ok(Socket { descriptor, receive_bound })
+        set_socket_timeout(&descriptor, Timeout::Recv, Some(MOMENT))?;
+        Ok(Socket { descriptor })
     }
 
     /// Waits for bytes and appends them to `input`, for `patience` at most.
     pub fn receive(&self, input: &mut Vec<u8>, patience: Duration) -> io::Result<Input> {
-        if patience < self.receive_bound && !readable(&self.descriptor, patience)? {
+        let mut rest = patience;
+        if patience > MOMENT {
+            match self.receive_with(input, RecvFlags::empty())? {
+                Input::Nothing => rest -= MOMENT,
+                came => return Ok(came),
+            }
+            input.shrink_to_fit();
+            sys::memory::trim_heap();
+            sys::memory::trim_stack();
+        }
+        if !readable(&self.descriptor, rest)? {
             return Ok(Input::Nothing);
         }
-        self.receive_with(input, RecvFlags::empty())
+        self.receive_at_once(input)
     }
 
     /// Takes in what is there already.

@@ -64,7 +64,7 @@ pub fn run(socket: UnixStream, options: &AgentOptions) -> i32 {
 }
 
 fn serve(desk: &Arc<Desk>, workers: &mut Vec<Worker>) -> io::Result<()> {
-    let mut requests = Requests::new(&desk.socket);
+    let mut requests = Requests::new(&desk.socket)?;
     send(&desk.socket, &AgentFrame::Ready)?;
     loop {
         match requests.next(None)? {

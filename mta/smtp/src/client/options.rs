@@ -101,28 +101,6 @@ impl Timeouts {
     }
 }
 
-impl Timeouts {
-    /// No reply is waited for shorter than this.
-    pub fn shortest(&self) -> Duration {
-        // every field by name: a new one does not compile until it is looked at too
-        let Timeouts {
-            greeting,
-            hello,
-            start_tls,
-            auth,
-            mail,
-            rcpt,
-            data_init,
-            data_block,
-            data_end,
-            rset,
-            quit,
-        } = *self;
-        let all = [greeting, hello, start_tls, auth, mail, rcpt, data_init, data_block, data_end, rset, quit];
-        all.into_iter().fold(greeting, Duration::min)
-    }
-}
-
 impl Default for Timeouts {
     fn default() -> Timeouts {
         let minutes = |count: u64| Duration::from_secs(60 * count);
