@@ -5,7 +5,9 @@
 
 mod cast;
 mod folder;
+mod hold;
 mod machine;
+mod needs;
 mod outside;
 mod plan;
 mod progress;
@@ -157,6 +159,8 @@ fn plan_all(args: &Args, descriptors_max: u64) -> Result<Vec<Planned>, Refusal> 
             let message = format!("{} holds the results of another run", folder.display());
             return Err(Refusal { message, hint: Some("name another folder with --out".to_owned()) });
         }
+        needs::check(&experiment)
+            .map_err(|refused| Refusal { message: refused.message, hint: Some(refused.hint) })?;
         planned.push(Planned { experiment, run_id, folder });
     }
     Ok(planned)

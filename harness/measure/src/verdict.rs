@@ -51,11 +51,18 @@ impl RunRow {
 
     /// Sets `valid` and `invalid_reason` from the row's own cells; `trouble` is what the harness saw go wrong.
     pub fn judge(&mut self, trouble: Option<InvalidReason>) {
-        self.invalid_reason = trouble.or_else(|| self.fault());
+        self.invalid_reason = trouble.or_else(|| self.fault(true));
         self.valid = self.invalid_reason.is_none();
     }
 
-    fn fault(&self) -> Option<InvalidReason> {
+    /// As [`RunRow::judge`], for a trial whose deliveries were held: none of its time is steady, so Little's law says
+    /// nothing of it.
+    pub fn judge_held(&mut self, trouble: Option<InvalidReason>) {
+        self.invalid_reason = trouble.or_else(|| self.fault(false));
+        self.valid = self.invalid_reason.is_none();
+    }
+
+    fn fault(&self, steady: bool) -> Option<InvalidReason> {
         let Some(account) = self.account() else { return Some(InvalidReason::NotMeasured) };
         if account.lost() > 0 {
             return Some(InvalidReason::MailLost);
@@ -68,9 +75,9 @@ impl RunRow {
         }
         let measured = self.throughput_msg_per_s.is_some() && self.in_flight_peak.is_some();
         match self.littles_law_ratio.filter(|_| measured) {
-            None => Some(InvalidReason::NotMeasured),
-            Some(ratio) if !littles_law::holds(ratio) => Some(InvalidReason::LittlesLaw),
-            Some(_) => None,
+            None if steady || !measured => Some(InvalidReason::NotMeasured),
+            Some(ratio) if steady && !littles_law::holds(ratio) => Some(InvalidReason::LittlesLaw),
+            _ => None,
         }
     }
 

@@ -1,8 +1,11 @@
 //! From the text to an experiment: every value is checked here, and each refusal names its line and what to do.
 
-use crate::experiment::{Driver, Durability, Experiment, LoadModel, MtaWord, Placement, Queue, Spawn, Tls};
+use crate::experiment::{
+    Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, LoadModel, MtaWord, Placement, Queue,
+    Spawn, Tls,
+};
 use crate::plan::{DialPlan, MtaPlan, Plan, Point, SubjectPlan};
-use crate::raw::{RawProfile, RawQueue, RawStages, RawSubject, Texts};
+use crate::raw::{RawHold, RawProfile, RawQueue, RawStages, RawSubject, Texts};
 use crate::sink::Sink;
 use crate::value::Checker;
 use behaviour::{Delay, DelayRule, ReplyRule, Rule, Site};
@@ -234,20 +237,7 @@ impl Checker<'_> {
 
     fn points(&self, raw: &RawProfile) -> Result<Vec<Point>, Error> {
         let points = &raw.points;
-        for (at, concurrency) in points.concurrency.iter().enumerate() {
-            let key = format!("points.concurrency.{at}");
-            if *concurrency == 0 {
-                return Err(self
-                    .error(&key, "a concurrency of 0 delivers nothing")
-                    .with_hint("write 1 or more"));
-            }
-            if *concurrency > CONCURRENCY_MAX {
-                return Err(
-                    self.error(&key, format!("a concurrency of {concurrency} is above {CONCURRENCY_MAX}"))
-                );
-            }
-        }
-        self.sweep("points.concurrency", &points.concurrency)?;
+        self.concurrency("points.concurrency", &points.concurrency)?;
         let sizes: Option<Vec<u64>> =
             points.size.as_ref().map(|sizes| sizes.iter().map(|size| size.0).collect());
         if let Some(sizes) = &sizes {
@@ -269,13 +259,87 @@ impl Checker<'_> {
             )?;
         }
         let size = raw.load.size.unwrap_or(SIZE);
+        if let Some(holds) = &points.hold {
+            return self.held_points(raw, holds, size);
+        }
         let mut expanded = Vec::new();
         for delay in delays.map_or(vec![None], |delays| delays.into_iter().map(Some).collect()) {
             for size_bytes in sizes.clone().unwrap_or(vec![size]) {
                 for concurrency in &points.concurrency {
-                    expanded.push(Point { concurrency: *concurrency, size_bytes, delay: delay.clone() });
+                    expanded.push(Point {
+                        concurrency: *concurrency,
+                        size_bytes,
+                        delay: delay.clone(),
+                        hold: None,
+                    });
                 }
             }
+        }
+        Ok(expanded)
+    }
+
+    fn concurrency(&self, key: &str, values: &[u32]) -> Result<(), Error> {
+        for (at, concurrency) in values.iter().enumerate() {
+            let key = format!("{key}.{at}");
+            if *concurrency == 0 {
+                return Err(self
+                    .error(&key, "a concurrency of 0 delivers nothing")
+                    .with_hint("write 1 or more"));
+            }
+            if *concurrency > CONCURRENCY_MAX {
+                return Err(
+                    self.error(&key, format!("a concurrency of {concurrency} is above {CONCURRENCY_MAX}"))
+                );
+            }
+        }
+        self.sweep(key, values)
+    }
+
+    /// Points at which every delivery is held in a state until its memory has been read.
+    fn held_points(&self, raw: &RawProfile, holds: &[RawHold], size: u64) -> Result<Vec<Point>, Error> {
+        let points = &raw.points;
+        let paced = [
+            ("points.delay", points.delay.is_some()),
+            ("points.size", points.size.is_some()),
+            ("points.duration", points.duration.is_some()),
+            ("points.messages", points.messages.is_some()),
+            ("points.messages_max", points.messages_max.is_some()),
+            ("sink.delay", raw.sink.delay.is_some()),
+            ("sink.reply", raw.sink.reply.is_some()),
+        ];
+        if let Some((key, _)) = paced.into_iter().find(|(_, given)| *given) {
+            let message =
+                format!("`{key}` beside `points.hold`: a sink that holds every delivery has no pace");
+            return Err(self.error(key, message).with_hint("leave one of the two out"));
+        }
+        if raw.load.model.as_deref().is_some_and(|model| model != LoadModel::Preload.as_str()) {
+            let message =
+                "`points.hold` needs the load model preload: nothing comes in while deliveries are held";
+            return Err(self.error("load.model", message));
+        }
+        let mut expanded: Vec<Point> = Vec::new();
+        for (at, hold) in holds.iter().enumerate() {
+            let key = format!("points.hold.{at}");
+            let state =
+                self.word(&format!("{key}.state"), Some(&hold.state), "", HoldState::ALL, |w| w.as_str())?;
+            if expanded.iter().any(|point| point.hold == Some(state)) {
+                return Err(self.error(&format!("{key}.state"), "this state is there twice"));
+            }
+            if let Some(values) = &hold.concurrency {
+                self.concurrency(&format!("{key}.concurrency"), values)?;
+            }
+            let size_bytes = if state == HoldState::MidData { HELD_MESSAGE_BYTES } else { size };
+            for concurrency in hold.concurrency.as_ref().unwrap_or(&points.concurrency) {
+                expanded.push(Point {
+                    concurrency: *concurrency,
+                    size_bytes,
+                    delay: None,
+                    hold: Some(state),
+                });
+            }
+        }
+        if expanded.is_empty() {
+            return Err(self.error("points.hold", "`hold` has no state, so nothing is held"));
         }
         Ok(expanded)
     }

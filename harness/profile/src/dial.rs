@@ -61,7 +61,8 @@ impl Checker<'_> {
                     if needed > agents {
                         notes.push(format!(
                             "`{name}` has {needed} agents instead of {agents} at concurrency {concurrency}: \
-                             an agent holds at most {most} connections with {} files",
+                             an agent holds at most {most} connections with {} files; what the added agents cost is in \
+                             its memory and in the slope of that",
                             limit.files
                         ));
                     }

@@ -44,6 +44,8 @@ pub struct Trial {
     pub subject: Subject,
     pub load: Load,
     pub sink: Sink,
+    /// Where all deliveries are held until their memory has been read; there is then one on each connection.
+    pub hold: Option<HoldState>,
     pub tls: Tls,
 }
 
@@ -133,7 +135,7 @@ macro_rules! words {
             }
 
             #[allow(dead_code)]
-            pub(crate) const ALL: &'static [$name] = &[$($name::$variant),+];
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
         }
     };
 }
@@ -199,6 +201,21 @@ words! {
         Shared = "shared",
     }
 }
+
+words! {
+    /// What a delivery that is held waits for.
+    HoldState {
+        /// The greeting.
+        BannerWait = "banner_wait",
+        /// A sink that has stopped reading halfway through a message of [`HELD_MESSAGE_BYTES`].
+        MidData = "mid_data",
+        /// The reply to the dot.
+        DotWait = "dot_wait",
+    }
+}
+
+/// The message of [`HoldState::MidData`]: more than the kernel's buffers take.
+pub const HELD_MESSAGE_BYTES: u64 = 8 << 20;
 
 words! {
     /// Encryption between subject and sink.

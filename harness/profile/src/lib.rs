@@ -15,6 +15,7 @@ mod value;
 
 pub use check::{Context, parse, read};
 pub use experiment::{
-    Dial, Driver, Durability, Experiment, Load, LoadModel, Mta, Placement, Queue, Spawn, Subject, Tls, Trial,
+    Dial, Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, Load, LoadModel, Mta, Placement,
+    Queue, Spawn, Subject, Tls, Trial,
 };
 pub use sink::Sink;

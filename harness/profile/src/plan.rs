@@ -1,7 +1,9 @@
 //! From checked parts to the list of trials: what each subject means at each point, and how much mail it gets.
 
 use crate::descriptors::DescriptorLimit;
-use crate::experiment::{Dial, Driver, Durability, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial};
+use crate::experiment::{
+    Dial, Driver, Durability, HoldState, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial,
+};
 use crate::order::{interleave, mix};
 use crate::raw::Count;
 use crate::sink::Sink;
@@ -33,6 +35,7 @@ pub(crate) struct Point {
     pub size_bytes: u64,
     /// Of each reply, where the points sweep it.
     pub delay: Option<Delay>,
+    pub hold: Option<HoldState>,
 }
 
 pub(crate) struct SubjectPlan {
@@ -99,6 +102,7 @@ impl Checker<'_> {
                     recipient: plan.recipient.clone(),
                 },
                 sink: sink.clone(),
+                hold: point.hold,
                 tls: plan.tls,
             }
         });
@@ -147,6 +151,8 @@ impl Checker<'_> {
     fn messages(&self, plan: &Plan, point: &Point, sink: &Sink, subjects: &[Subject]) -> Result<u64, Error> {
         let least = MESSAGES_MIN.max(u64::from(point.concurrency) * ROUNDS_MIN);
         let messages = match (plan.messages, plan.duration) {
+            // one on each connection, as long as it takes
+            (None, None) if point.hold.is_some() => u64::from(point.concurrency),
             (Some(_), Some(_)) => {
                 let message = "`messages` and `duration` both say how much mail a trial has";
                 return Err(self.error("points.messages", message).with_hint("leave one of them out"));

@@ -128,6 +128,14 @@ pub(crate) struct RawPoints {
     pub duration: Option<Duration>,
     pub messages: Option<u64>,
     pub messages_max: Option<u64>,
+    pub hold: Option<Vec<RawHold>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawHold {
+    pub state: String,
+    pub concurrency: Option<Vec<u32>>,
 }
 
 /// A number, or the point's concurrency.

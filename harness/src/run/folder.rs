@@ -1,7 +1,7 @@
 //! The folder of a run: rows are on disk as soon as their trial has ended, so that an aborted run keeps them.
 
 use super::trial::{IN_FLIGHT_INTERVAL, Measured};
-use measure::{Manifest, RowWriter, RunRow, SampleRow, Sampling, summarize, write_rows};
+use measure::{Manifest, MemoryRow, RowWriter, RunRow, SampleRow, Sampling, memfit, summarize, write_rows};
 use std::path::{Path, PathBuf};
 use subject::sampling::{BUDGET_RATIO, Cost, INTERVAL, READS_MAX};
 
@@ -9,6 +9,8 @@ pub struct Folder {
     path: PathBuf,
     runs: RowWriter<RunRow>,
     samples: RowWriter<SampleRow>,
+    /// There is a file of them only in runs that hold deliveries.
+    memory: Vec<MemoryRow>,
     pub rows: Vec<RunRow>,
     pub manifest: Manifest,
     /// About the run as a whole; the manifest has those of single trials too.
@@ -30,6 +32,7 @@ impl Folder {
             path: path.to_owned(),
             runs,
             samples,
+            memory: Vec::new(),
             rows: Vec::new(),
             manifest,
             warnings: Vec::new(),
@@ -51,6 +54,9 @@ impl Folder {
             folder.samples.flush()
         };
         write(self).map_err(|error: measure::Error| error.to_string())?;
+        if measured.row.valid {
+            self.memory.extend(measured.memory);
+        }
         let order = measured.row.order;
         let words = measured.trouble.into_iter().chain(measured.warnings);
         self.manifest.warnings.extend(words.map(|words| format!("trial {order}: {words}")));
@@ -69,6 +75,12 @@ impl Folder {
     /// # Errors
     /// The disk is full or the like.
     pub fn finish(&mut self, complete: bool) -> Result<(), String> {
+        if !self.memory.is_empty() {
+            let written = write_rows(&self.path.join("memory.csv"), &self.memory);
+            let written =
+                written.and_then(|()| write_rows(&self.path.join("memfit.csv"), &memfit(&self.memory)));
+            written.map_err(|error| error.to_string())?;
+        }
         let summary = summarize(&self.rows, &self.manifest.subjects);
         write_rows(&self.path.join("summary.csv"), &summary).map_err(|error| error.to_string())?;
         self.manifest.ended_utc = Some(jiff::Timestamp::now().to_string());

@@ -1,6 +1,7 @@
 //! What stands around the subject, the same for each: the sink, the load generator, their places and their end.
 
 use super::cast::{Paths, START_BOUND};
+use super::hold;
 use super::results::{self, Sent};
 use super::rig::{Rig, Scratch};
 use super::trouble::Trouble;
@@ -8,6 +9,7 @@ use measure::InvalidReason;
 use profile::Trial;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 use subject::child::{Child, Output, Stopped};
@@ -39,16 +41,21 @@ pub fn start_sink(
 ) -> Result<Outside, Trouble> {
     let failed = Trouble::of(InvalidReason::SinkFailed);
     let log = scratch.dir.join("sink.log");
-    let arguments = sink_arguments(trial, paths);
+    let arguments = sink_arguments(trial, paths, &scratch.dir.join("site.toml")).map_err(|error| {
+        Trouble::new(InvalidReason::SinkFailed, format!("writing its site file: {error}"))
+    })?;
     let mut child = rig.launcher.start("sink", place, &arguments, Output::Piped, &log).map_err(&failed)?;
     let live = Live::read(child.stdout().expect("standard output is piped"));
     let address = live.ready(&mut child, START_BOUND, &rig.interrupt).map_err(&failed)?;
     Ok(Outside { child, live, address })
 }
 
-fn sink_arguments(trial: &Trial, paths: &Paths) -> Vec<OsString> {
+fn sink_arguments(trial: &Trial, paths: &Paths, site: &Path) -> std::io::Result<Vec<OsString>> {
     let mut arguments: Vec<OsString> = vec!["sink".into(), "--listen".into(), "127.0.0.1:0".into()];
     arguments.extend(trial.sink.arguments().into_iter().map(OsString::from));
+    if let Some(state) = trial.hold {
+        arguments.extend(hold::sink_arguments(state, site)?);
+    }
     arguments.extend([
         "--seed".into(),
         trial.seed.to_string().into(),
@@ -57,7 +64,7 @@ fn sink_arguments(trial: &Trial, paths: &Paths) -> Vec<OsString> {
     ]);
     arguments.extend(["--ledger".into(), paths.ledger.clone().into()]);
     arguments.extend(["--trace".into(), paths.trace.clone().into()]);
-    arguments
+    Ok(arguments)
 }
 
 /// `mailrig send` of all the trial's mail to `target`.

@@ -5,12 +5,13 @@
 //! count, with what was measured until then.
 
 use super::cast::{ANSWER_BOUND, Cast, Paths, STARTER, STATUS_EVERY};
+use super::hold::{self, DRAINED, Moment, READY};
 use super::progress::Progress;
 use super::results::{self, Ledger};
 use super::rig::{Rig, Scratch};
 use super::trouble::Trouble;
 use super::window::Reading;
-use measure::{Account, Grouping, InvalidReason, Placement, RunRow, SampleRow, Trace};
+use measure::{Account, Grouping, InvalidReason, MemoryRow, Placement, RunRow, SampleRow, Trace};
 use profile::{Experiment, LoadModel, Mta, Trial};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use subject::control::Status;
 use subject::cores::Cores;
 use subject::live::Figures;
 use subject::role::Role;
-use subject::sampling::{Cost, Sample, Sampler, Samples};
+use subject::sampling::{Cost, Sample, Sampler, Samples, Watched};
 
 /// Until the agents for the waiting mail have started.
 const RAMP_BOUND: Duration = Duration::from_secs(120);
@@ -41,6 +42,8 @@ pub struct Conditions<'a> {
 pub struct Measured {
     pub row: RunRow,
     pub samples: Vec<SampleRow>,
+    /// Of a trial that holds its deliveries.
+    pub memory: Vec<MemoryRow>,
     pub cost: Cost,
     /// What went wrong, for people; the row has the word for it.
     pub trouble: Option<String>,
@@ -64,10 +67,15 @@ pub fn run(
     let Performance { mut row, mut seen, .. } = performance;
     seen.warnings.extend(rig.tidy(&scratch));
     let trouble = result.err();
-    row.judge(trouble.as_ref().map(|trouble| trouble.reason));
+    let reason = trouble.as_ref().map(|trouble| trouble.reason);
+    match trial.hold {
+        Some(_) => row.judge_held(reason),
+        None => row.judge(reason),
+    }
+    let memory = trial.hold.map_or(Vec::new(), |state| hold::rows(&row, state, &seen.memory));
     let samples = sample_rows(&row, &seen);
     let trouble = trouble.map(|trouble| trouble.what);
-    Ok(Measured { row, samples, cost: seen.samples.cost, trouble, warnings: seen.warnings })
+    Ok(Measured { row, samples, memory, cost: seen.samples.cost, trouble, warnings: seen.warnings })
 }
 
 /// A trial under way.
@@ -88,6 +96,7 @@ pub(super) struct Seen {
     pub(super) used: Option<Reading>,
     pub(super) left: Option<Left>,
     pub(super) samples: Samples,
+    pub(super) memory: Vec<Moment>,
     /// Rows of one look of the sampler.
     pub(super) watched: usize,
     pub(super) warnings: Vec<String>,
@@ -158,12 +167,19 @@ impl Performance<'_> {
         let before = Reading::take(cast, &status, model, Some(0.0));
         let watched = cast.watched(model);
         self.seen.watched = watched.len();
-        let sampler = Sampler::start(watched);
-        let delivered = self.deliver(cast, &run, bound);
+        if self.trial.hold.is_some() {
+            self.seen.memory.push(Moment::take(READY, &watched));
+        }
+        let sampler = Sampler::start(watched.clone());
+        let delivered = self.deliver(cast, &run, &watched, bound);
         self.seen.samples = sampler.stop();
         let (status, sent_cpu_s) = delivered?;
         self.seen.used = Some(Reading::take(cast, &status, model, sent_cpu_s).since(&before));
         self.seen.left = Some(Left::of(&status));
+        if self.trial.hold.is_some() {
+            self.rig.interrupt.sleep(hold::SETTLE).map_err(&subject_failed)?;
+            self.seen.memory.push(Moment::take(DRAINED, &watched));
+        }
         Ok(())
     }
 
@@ -172,6 +188,7 @@ impl Performance<'_> {
         &mut self,
         cast: &mut Cast,
         run: &str,
+        watched: &[Watched],
         bound: Duration,
     ) -> Result<(Status, Option<f64>), Trouble> {
         let mut sent_cpu_s = None;
@@ -187,6 +204,9 @@ impl Performance<'_> {
                 self.seen.offered = Some(sent.accepted);
                 sent_cpu_s = Some(sent.cpu_s);
             }
+        }
+        if self.trial.hold.is_some() {
+            self.hold(cast, watched, bound)?;
         }
         let offered = self.seen.offered.unwrap_or(0);
         let status = drain(self.rig, cast, offered, bound, |figures| {
@@ -293,7 +313,7 @@ fn describe(rig: &Rig, conditions: &Conditions, trial: &Trial) -> RunRow {
     row.tls = trial.tls.as_str().to_owned();
     row.messages_per_connection = Some(subject.messages_per_connection);
     row.message_size_bytes = trial.load.size_bytes;
-    row.sink_delay = trial.sink.delay_words();
+    row.sink_delay = trial.hold.map_or_else(|| trial.sink.delay_words(), hold::delay_words);
     row.sink_reply = trial.sink.reply_words();
     row.concurrency = trial.concurrency;
     row.repeat = trial.repeat;

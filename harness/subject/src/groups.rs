@@ -160,7 +160,10 @@ impl Base {
             Version::V2 => CpuTime::Statistics(dir.join("cpu.stat")),
         };
         let kernel = serving("memory").map(|(version, dir)| match version {
-            Version::V1 => KernelMemory::Bytes(dir.join("memory.kmem.usage_in_bytes")),
+            Version::V1 => KernelMemory::Bytes {
+                all: dir.join("memory.kmem.usage_in_bytes"),
+                buffers: dir.join("memory.kmem.tcp.usage_in_bytes"),
+            },
             Version::V2 => KernelMemory::Statistics(dir.join("memory.stat")),
         });
         let dirs = self.trees.iter().map(|tree| tree.paths.base.join(role.as_str())).collect();
@@ -213,7 +216,11 @@ enum CpuTime {
 
 #[derive(Clone, Debug)]
 enum KernelMemory {
-    Bytes(PathBuf),
+    Bytes {
+        all: PathBuf,
+        /// Of TCP sockets, which are counted apart.
+        buffers: PathBuf,
+    },
     Statistics(PathBuf),
 }
 
@@ -244,11 +251,16 @@ impl Group {
         }
     }
 
-    /// Memory that the kernel holds for the group's processes now (stacks, page tables, socket and file structures).
+    /// Memory that the kernel holds for the group's processes now: stacks, page tables, socket and file structures, and
+    /// what is in the buffers of sockets.
     pub fn kernel_bytes(&self) -> Option<u64> {
         match self.kernel.as_ref()? {
-            KernelMemory::Bytes(file) => read_number(file),
-            KernelMemory::Statistics(file) => read_statistic(file, "kernel"),
+            KernelMemory::Bytes { all, buffers } => {
+                Some(read_number(all)? + read_number(buffers).unwrap_or(0))
+            }
+            KernelMemory::Statistics(file) => {
+                Some(read_statistic(file, "kernel")? + read_statistic(file, "sock").unwrap_or(0))
+            }
         }
     }
 }

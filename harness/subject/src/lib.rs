@@ -4,6 +4,7 @@
 //! Must not know what a profile or a CSV is, nor anything inside the programs that it starts: a subject is a
 //! program, a configuration, lines that it prints, and a control socket.
 
+pub mod census;
 pub mod child;
 pub mod control;
 pub mod cores;
@@ -13,8 +14,10 @@ pub mod groups;
 pub mod guard;
 pub mod hierarchy;
 pub mod interrupt;
+pub mod limits;
 pub mod live;
 pub mod machine;
+pub mod mappings;
 pub mod process;
 pub mod role;
 pub mod sampling;

@@ -24,6 +24,9 @@ pub struct Figures {
     pub accepted: u64,
     /// Connections open.
     pub connections: u64,
+    /// Connections that wait out a delay.
+    #[serde(default)]
+    pub connections_delayed: u64,
     /// When the last message was accepted, CLOCK_MONOTONIC.
     pub last_accepted_ns: Option<u64>,
     /// Processor time used so far.
@@ -104,10 +107,16 @@ mod tests {
     fn keeps_the_first_address_and_the_newest_figures_among_other_lines() {
         let live = Live::default();
         let text = "hello\nready 127.0.0.1:2525\n{\"in_flight\":1,\"accepted\":5,\"connections\":1,\"cpu_s\":0.1}\n\
-                    {\"in_flight\":3,\"accepted\":9,\"connections\":4,\"last_accepted_ns\":77,\"cpu_s\":0.5,\"more\":[]}\nnoise";
+                    {\"in_flight\":3,\"accepted\":9,\"connections\":4,\"connections_delayed\":2,\"last_accepted_ns\":77,\"cpu_s\":0.5,\"more\":[]}\nnoise";
         live.follow(text.as_bytes());
-        let newest =
-            Figures { in_flight: 3, accepted: 9, connections: 4, last_accepted_ns: Some(77), cpu_s: 0.5 };
+        let newest = Figures {
+            in_flight: 3,
+            accepted: 9,
+            connections: 4,
+            connections_delayed: 2,
+            last_accepted_ns: Some(77),
+            cpu_s: 0.5,
+        };
         assert_eq!(live.figures(), Some(newest));
         assert_eq!(live.with(|state| state.ready.clone()), ["127.0.0.1:2525".parse().expect("address")]);
     }

@@ -19,6 +19,11 @@ pub fn memory_bytes() -> Option<u64> {
     Some(field("/proc/meminfo", "MemTotal")?.strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
+/// What new programs may take without swapping, as the kernel estimates it.
+pub fn available_bytes() -> Option<u64> {
+    Some(field("/proc/meminfo", "MemAvailable")?.strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
 /// Name, release and architecture, as of uname(2).
 pub fn kernel() -> String {
     let uname = rustix::system::uname();

@@ -49,7 +49,7 @@ impl Source {
         Source::List(Arc::new(Mutex::new(vec![pid])))
     }
 
-    fn processes(&self) -> Vec<Pid> {
+    pub(crate) fn processes(&self) -> Vec<Pid> {
         match self {
             Source::Group { group, except } => {
                 let mut processes = group.processes();

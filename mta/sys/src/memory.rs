@@ -48,7 +48,7 @@ fn drop_end_of_heap() {
     unsafe {
         let block = std::hint::black_box(libc::malloc(SPARE_BYTES / 2));
         if !block.is_null() {
-            let page = rustix::param::page_size();
+            let page = page_bytes();
             // the allocator has its words before a block and, once that is free, at its beginning
             let low = (block.addr() + 4 * size_of::<usize>()).next_multiple_of(page);
             let high = (block.addr() + SPARE_BYTES / 2) & !(page - 1);
@@ -171,13 +171,20 @@ pub fn trim_stack() {
     let here = 0u8;
     let here = std::hint::black_box(&raw const here).addr();
     let Some(low) = stack_low(here) else { return };
-    let page = rustix::param::page_size();
+    let page = page_bytes();
     let (low, high) = (low.next_multiple_of(page), here.saturating_sub(MARGIN_BYTES) & !(page - 1));
     if low < high {
         // SAFETY: these pages belong to this thread's stack, or to no mapping at all, and lie below every live frame
         // (the stack grows down); what is in them is read by nobody before it is written again
         unsafe { libc::madvise(std::ptr::without_provenance_mut(low), high - low, libc::MADV_DONTNEED) };
     }
+}
+
+/// Not by way of the kernel's auxiliary vector, which leads to the vDSO; see [`crate::clock::monotonic_ns`].
+fn page_bytes() -> usize {
+    // SAFETY: asks for a number
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
 }
 
 /// The lowest address of this thread's stack that may be given back; `None`: it can't be told.
