@@ -6,11 +6,13 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod compare;
+mod doctor;
 mod guard;
 mod mta;
 mod run;
 mod send;
 mod sink;
+mod size;
 
 #[derive(Parser)]
 #[command(
@@ -29,6 +31,10 @@ enum Command {
     Run(run::Args),
     /// Put two runs, or one run's subjects, side by side
     Compare(compare::Args),
+    /// Say how many agents and how much memory a load of mail needs
+    Size(size::Args),
+    /// Look at this machine, and at what the parts of the rig cost on it
+    Doctor(doctor::Args),
     /// Load an SMTP server
     Send(Box<send::Args>),
     /// Be the remote site: accept, delay or refuse mail and keep a ledger of it
@@ -54,6 +60,8 @@ fn run_command() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(args),
         Command::Compare(args) => compare::main(args),
+        Command::Size(args) => size::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Send(args) => send::main(*args),
         Command::Sink(args) => sink::main(*args),
         Command::Mta(args) => mta::main(args),

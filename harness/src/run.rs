@@ -3,6 +3,7 @@
 //! Here is the order of things: read all profiles before anything starts, run their trials one after the other,
 //! keep each row as soon as it is there, and leave nothing behind however it ends.
 
+pub mod agent_memory;
 mod cast;
 mod folder;
 mod hold;
@@ -105,14 +106,7 @@ fn run(args: &Args) -> Result<ExitCode, Refusal> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let interrupt = Interrupt::default();
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // a second one ends the harness on the spot and leaves the cleaning to the guard
-        let second =
-            signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED.into(), interrupt.flag());
-        let first = second.and_then(|_| signal_hook::flag::register(signal, interrupt.flag()));
-        first.map_err(|error| Refusal::new(format!("listening for signal {signal}: {error}")))?;
-    }
+    let interrupt = listen_for_signals().map_err(Refusal::new)?;
     let mut rig = Rig::start(interrupt.clone()).map_err(Refusal::new)?;
     let mut bad = false;
     for one in &planned {
@@ -134,6 +128,19 @@ fn run(args: &Args) -> Result<ExitCode, Refusal> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::from(u8::from(bad)))
+}
+
+/// The operator's wish to stop.
+fn listen_for_signals() -> Result<Interrupt, String> {
+    let interrupt = Interrupt::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // a second one ends the harness on the spot and leaves the cleaning to the guard
+        let second =
+            signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED.into(), interrupt.flag());
+        let first = second.and_then(|_| signal_hook::flag::register(signal, interrupt.flag()));
+        first.map_err(|error| format!("listening for signal {signal}: {error}"))?;
+    }
+    Ok(interrupt)
 }
 
 /// Reads and checks every profile before anything starts.

@@ -4,11 +4,11 @@ use crate::experiment::{
     Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, LoadModel, MtaWord, Placement, Queue,
     Spawn, Tls,
 };
-use crate::plan::{DialPlan, MtaPlan, Plan, Point, SubjectPlan};
+use crate::plan::{DialPlan, MESSAGES_MIN, MESSAGES_MOST, MtaPlan, Plan, Point, SubjectPlan};
 use crate::raw::{RawHold, RawProfile, RawQueue, RawStages, RawSubject, Texts};
 use crate::sink::Sink;
 use crate::value::Checker;
-use behaviour::{Delay, DelayRule, ReplyRule, Rule, Site};
+use behaviour::{Delay, DelayRule, ReplyRule, Rule, Scope, Site};
 use settings::Error;
 use std::path::Path;
 use std::time::Duration;
@@ -81,6 +81,12 @@ impl Checker<'_> {
             points: self.points(&raw)?,
             duration: raw.points.duration,
             messages: raw.points.messages,
+            messages_min: self.number(
+                "points.messages_min",
+                raw.points.messages_min,
+                MESSAGES_MIN,
+                1..=MESSAGES_MOST,
+            )?,
             messages_max: raw.points.messages_max,
             descriptors_max: context.descriptors_max,
         };
@@ -247,7 +253,7 @@ impl Checker<'_> {
         let delays = points.delay.as_ref().map(|delays| {
             let parsed =
                 delays.iter().enumerate().map(|(at, text)| self.delay(&format!("points.delay.{at}"), text));
-            parsed.collect::<Result<Vec<Delay>, Error>>()
+            parsed.collect::<Result<Vec<DelayRule>, Error>>()
         });
         let delays = delays.transpose()?;
         if let Some(delays) = &delays {
@@ -352,8 +358,13 @@ impl Checker<'_> {
         raw.into_iter().flat_map(RawStages::given).map(rule).collect()
     }
 
-    fn delay(&self, key: &str, text: &str) -> Result<Delay, Error> {
-        Delay::parse(text, &no_files).map_err(|message| self.error(key, message))
+    /// `20ms` before each reply, or `dot=20ms` before that of a stage.
+    fn delay(&self, key: &str, text: &str) -> Result<DelayRule, Error> {
+        let parsed = match text.split_once('=') {
+            Some((stage, _)) if !stage.contains('(') => DelayRule::parse(text, &no_files),
+            _ => Delay::parse(text, &no_files).map(|delay| DelayRule { scope: Scope::Each, delay }),
+        };
+        parsed.map_err(|message| self.error(key, message))
     }
 
     fn replies(&self, raw: Option<&RawStages<Texts>>) -> Result<Vec<ReplyRule>, Error> {

@@ -8,7 +8,7 @@ use crate::order::{interleave, mix};
 use crate::raw::Count;
 use crate::sink::Sink;
 use crate::value::Checker;
-use behaviour::{Delay, DelayRule, Scope};
+use behaviour::DelayRule;
 use settings::Error;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     pub points: Vec<Point>,
     pub duration: Option<Duration>,
     pub messages: Option<u64>,
+    pub messages_min: u64,
     pub messages_max: Option<u64>,
     pub descriptors_max: u64,
 }
@@ -33,8 +34,8 @@ pub(crate) struct Plan {
 pub(crate) struct Point {
     pub concurrency: u32,
     pub size_bytes: u64,
-    /// Of each reply, where the points sweep it.
-    pub delay: Option<Delay>,
+    /// Where the points sweep it.
+    pub delay: Option<DelayRule>,
     pub hold: Option<HoldState>,
 }
 
@@ -79,7 +80,7 @@ impl Checker<'_> {
             let subjects = plan.subjects.iter().map(|subject| self.resolve(subject, point, plan, &mut notes));
             let subjects = subjects.collect::<Result<Vec<Subject>, Error>>()?;
             let mut sink = plan.sink.clone();
-            sink.delays.extend(point.delay.clone().map(|delay| DelayRule { scope: Scope::Each, delay }));
+            sink.delays.extend(point.delay.clone());
             let messages = self.messages(plan, point, &sink, &subjects)?;
             resolved.push((subjects, sink, messages));
         }
@@ -149,7 +150,7 @@ impl Checker<'_> {
 
     /// As many messages as take about the wished time if nothing but the sink's delays and the concurrency limits them.
     fn messages(&self, plan: &Plan, point: &Point, sink: &Sink, subjects: &[Subject]) -> Result<u64, Error> {
-        let least = MESSAGES_MIN.max(u64::from(point.concurrency) * ROUNDS_MIN);
+        let least = plan.messages_min.max(u64::from(point.concurrency) * ROUNDS_MIN);
         let messages = match (plan.messages, plan.duration) {
             // one on each connection, as long as it takes
             (None, None) if point.hold.is_some() => u64::from(point.concurrency),
@@ -186,6 +187,10 @@ impl Checker<'_> {
                     subjects.iter().map(|subject| subject.messages_per_connection).min().unwrap_or(1);
                 let delivery_s = sink.mean_delivery_time(carried).as_secs_f64();
                 if delivery_s == 0.0 {
+                    if plan.messages_max.is_some() {
+                        // among points with a delay, this one shows what the subject can do without any
+                        return Ok(MESSAGES_AT_ONCE.clamp(least, most));
+                    }
                     let hint = "write points.messages = N, or give the sink a delay";
                     let message = "without a delay in the sink no number of messages follows from `duration`";
                     return Err(self.error("points.duration", message).with_hint(hint));
@@ -218,12 +223,14 @@ impl Checker<'_> {
 
 /// How long a trial takes where the profile does not say.
 const DURATION: Duration = Duration::from_secs(2);
-const MESSAGES_MIN: u64 = 50;
+pub(crate) const MESSAGES_MIN: u64 = 50;
+/// Of a sink that answers at once, where `messages_max` says that a number may be chosen: seconds of work.
+const MESSAGES_AT_ONCE: u64 = 10_000;
 /// Deliveries on each connection, so that the middle of a trial is steady.
 const ROUNDS_MIN: u64 = 4;
 /// A derived number of messages ends here unless the profile says otherwise.
 const MESSAGES_MAX: u64 = 20_000;
-const MESSAGES_MOST: u64 = 10_000_000;
+pub(crate) const MESSAGES_MOST: u64 = 10_000_000;
 /// Room for the load generator's header section, whatever the addresses.
 const SIZE_MIN: u64 = 1024;
 const SIZE_MAX: u64 = 64 << 20;

@@ -127,6 +127,7 @@ pub(crate) struct RawPoints {
     #[serde(default, deserialize_with = "settings::duration::deserialize_option")]
     pub duration: Option<Duration>,
     pub messages: Option<u64>,
+    pub messages_min: Option<u64>,
     pub messages_max: Option<u64>,
     pub hold: Option<Vec<RawHold>>,
 }

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use subject::census::{self, Count};
+use subject::interrupt::Interrupt;
 use subject::sampling::Watched;
 
 /// What the sink says: longer than a trial holds, and less than a client waits for a greeting (RFC 5321 §4.5.3.2.1).
@@ -74,7 +75,10 @@ impl Performance<'_> {
         bound: Duration,
     ) -> Result<(), Trouble> {
         let connections = u64::from(self.trial.concurrency);
-        bring_together(self, cast, connections, bound)?;
+        let (progress, trial) = (self.progress, self.trial);
+        bring_together(cast, connections, bound, &self.rig.interrupt, |held| {
+            progress.step(trial, &format!("{held} of {connections} held"));
+        })?;
         self.rig.interrupt.sleep(SETTLE).map_err(Trouble::of(InvalidReason::SubjectFailed))?;
         self.seen.memory.push(Moment::take(HELD, watched));
         let held = cast.sink_live.figures().map_or(0, |figures| figures.connections_delayed);
@@ -93,18 +97,20 @@ pub fn release(cast: &Cast) -> Result<(), Trouble> {
     })
 }
 
-fn bring_together(
-    performance: &Performance<'_>,
+/// Waits until the sink holds so many connections.
+pub fn bring_together(
     cast: &mut Cast,
     connections: u64,
     bound: Duration,
+    interrupt: &Interrupt,
+    mut show: impl FnMut(u64),
 ) -> Result<(), Trouble> {
     let end = Instant::now() + bound;
     loop {
         cast.mta.check_alive().map_err(Trouble::of(InvalidReason::SubjectFailed))?;
         cast.sink.check_alive().map_err(Trouble::of(InvalidReason::SinkFailed))?;
         let held = cast.sink_live.figures().map_or(0, |figures| figures.connections_delayed);
-        performance.progress.step(performance.trial, &format!("{held} of {connections} held"));
+        show(held);
         if held >= connections {
             return Ok(());
         }
@@ -114,7 +120,7 @@ fn bring_together(
                 format!("after {bound_s} s {held} of {connections} are held; the MTA's last lines:\n{log}");
             return Err(Trouble::new(InvalidReason::DrainTimeout, what));
         }
-        performance.rig.interrupt.sleep(LOOK_EVERY).map_err(Trouble::of(InvalidReason::SubjectFailed))?;
+        interrupt.sleep(LOOK_EVERY).map_err(Trouble::of(InvalidReason::SubjectFailed))?;
     }
 }
 
