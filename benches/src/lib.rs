@@ -10,9 +10,11 @@
 //! | [`process`] | one child: waited for with a bound, its processor time known at its end |
 //! | [`postfix`] | Postfix's smtp-source and smtp-sink |
 //! | [`floor`] | the least that a sink can do, for what the kernel takes |
+//! | [`bare`] | the least that delivery can do, in processes and in a loop |
 //! | [`hold`] | processes that hold many idle connections |
 //! | [`line`](mod@line) | least squares |
 
+pub mod bare;
 pub mod floor;
 pub mod hold;
 pub mod line;

@@ -69,4 +69,4 @@ pub fn holds(ratio: f64) -> bool {
 pub const DELIVERIES_MIN: usize = 20;
 /// Of a window, in sampling intervals: each sample is then worth a tenth at most.
 pub const SAMPLES_MIN: u64 = 10;
-const SAMPLE_HOLDS_INTERVALS: u64 = 5;
+const SAMPLE_HOLDS_INTERVALS: u64 = 25;

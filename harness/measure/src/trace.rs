@@ -66,7 +66,7 @@ impl Trace {
         Ok(Trace { deliveries, in_flight: read_rows(&folder.join("in_flight.csv"))? })
     }
 
-    /// The figures; `interval_ns` is the wished time between samples, 10 ms for `mailrig sink`.
+    /// The figures; `interval_ns` is the wished time between samples, 2 ms on average for `mailrig sink`.
     pub fn figures(&self, interval_ns: u64) -> TraceFigures {
         let accepted =
             self.deliveries.iter().filter(|delivery| delivery.code.is_some_and(|code| code / 100 == 2));

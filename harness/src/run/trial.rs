@@ -26,7 +26,7 @@ const RAMP_BOUND: Duration = Duration::from_secs(120);
 /// Between two looks at sink and MTA while the queue drains.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Between two samples of the sink's counter of deliveries in flight.
-pub const IN_FLIGHT_INTERVAL: Duration = Duration::from_millis(10);
+pub const IN_FLIGHT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What all trials of an experiment share.
 pub struct Conditions<'a> {
