@@ -175,8 +175,9 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             let link_open = self.queue.ended.is_none();
             let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
             if link_open {
-                let output = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-                watched.push(PollFd::new(&self.link, PollFlags::IN | output));
+                // nothing new is taken in before the last answers are out
+                let ready = if self.outbox.is_empty() { PollFlags::IN } else { PollFlags::OUT };
+                watched.push(PollFd::new(&self.link, ready));
             }
             match rustix::event::poll(&mut watched, self.stopping.is_some().then_some(&STOP_TICK)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -196,8 +197,11 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             }
             let readable = revents.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
             // what a queue manager asked for before it died is for nobody
-            if readable && self.queue.ended.is_none() {
-                self.read_link();
+            if self.queue.ended.is_none() {
+                if readable && self.outbox.is_empty() {
+                    self.read_link();
+                }
+                self.obey();
             }
             if let Some(status) = self.finished() {
                 return Ok(status);
@@ -284,8 +288,13 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             Err(error) => return self.stop(&format!("reading from the queue manager: {error}")),
         };
         self.received.extend_from_slice(&buffer[..count]);
+    }
+
+    /// Does what was asked for, as long as the queue manager takes the answers: each that waits holds a descriptor, and a
+    /// forked agent gets a table for as many as there are here.
+    fn obey(&mut self) {
         let mut taken = 0;
-        loop {
+        while self.outbox.is_empty() {
             let message = match split_frame(&self.received[taken..]) {
                 Ok(None) => break,
                 Ok(Some((kind, payload, length))) => {

@@ -34,26 +34,7 @@ pub fn trim_heap() {
         #[cfg(target_env = "gnu")]
         // SAFETY: only memory that is free is given back
         unsafe {
-            libc::malloc_trim(SPARE_BYTES);
-            drop_end_of_heap();
-        }
-    }
-}
-
-/// Gives the pages at the free end of the heap back without making the heap shorter: when it grows again, the new part
-/// would be a mapping of its own in a forked child.
-#[cfg(target_env = "gnu")]
-fn drop_end_of_heap() {
-    // SAFETY: a block of ours, in which nothing is; below the threshold for mappings it comes from the heap
-    unsafe {
-        let block = std::hint::black_box(libc::malloc(SPARE_BYTES / 2));
-        if !block.is_null() {
-            let page = page_bytes();
-            // the allocator has its words before a block and, once that is free, at its beginning
-            let low = (block.addr() + 4 * size_of::<usize>()).next_multiple_of(page);
-            let high = (block.addr() + SPARE_BYTES / 2) & !(page - 1);
-            libc::madvise(std::ptr::without_provenance_mut(low), high - low, libc::MADV_DONTNEED);
-            libc::free(block);
+            libc::malloc_trim(0);
         }
     }
 }
@@ -87,11 +68,8 @@ pub fn close_gaps() {
         for bytes in larger.chain((1..=GAP_CLASS / 16).rev().map(|sixteens| sixteens * 16 - 8)) {
             fill_gaps_of(bytes);
         }
-        // SAFETY: as above; the block makes the heap as long as a child will need it
-        unsafe {
-            libc::mallopt(libc::M_TOP_PAD, SPARE_BYTES as i32);
-            libc::free(std::hint::black_box(libc::malloc(SPARE_BYTES / 2)));
-        }
+        // SAFETY: as above; this is the allocator's own value
+        unsafe { libc::mallopt(libc::M_TOP_PAD, SPARE_BYTES as i32) };
     }
 }
 
