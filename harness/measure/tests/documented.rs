@@ -1,7 +1,8 @@
 //! results/README.md documents every column and every word, no more and no less.
 
 use measure::{
-    FIGURES, Grouping, InvalidReason, LimitedBy, Placement, RunRow, SampleRow, SummaryRow, columns,
+    FIGURES, Grouping, InvalidReason, LimitedBy, MemfitRow, MemoryRow, Placement, RunRow, SampleRow,
+    SummaryRow, columns,
 };
 use std::path::Path;
 
@@ -29,6 +30,8 @@ fn every_column_stands_in_the_readme_in_its_order() {
     assert_eq!(documented(&readme, "## runs.csv"), columns::<RunRow>());
     assert_eq!(documented(&readme, "## samples.csv"), columns::<SampleRow>());
     assert_eq!(documented(&readme, "## summary.csv"), columns::<SummaryRow>());
+    assert_eq!(documented(&readme, "## memory.csv"), columns::<MemoryRow>());
+    assert_eq!(documented(&readme, "## memfit.csv"), columns::<MemfitRow>());
 }
 
 #[test]

@@ -68,6 +68,14 @@ const CASES: &[Case] = &[
     ),
     ("each =", "eech =", "12:11", "unknown key `eech` in [sink.delay]; did you mean `each`?", ""),
     ("driver = \"event\"\n", "", "22:1", "missing key `driver` in [[subject]]", ""),
+    // Held deliveries.
+    (
+        "duration = \"1s\"",
+        "hold = [{ state = \"dot_wait\" }]",
+        "12:1",
+        "`sink.delay` beside `points.hold`",
+        "leave one of the two out",
+    ),
     ("[10, 100]", "[10, -1]", "30:20", "`concurrency` in [points]: invalid value: integer `-1`", ""),
     ("[10, 100]", "10", "30:15", "`concurrency` in [points]: invalid type: integer `10`", ""),
     (
@@ -341,4 +349,34 @@ fn axes_multiply_and_each_point_gets_its_own_mail() {
     assert_eq!(trial.sink.delay_words(), "dot=uniform(10ms,30ms) each=exponential(20ms)");
     // Five replies of 20 ms and the dot's 20 ms on average: 120 ms, a second.
     assert_eq!(trial.load.messages, 834);
+}
+
+#[test]
+fn what_cannot_be_held_is_refused() {
+    let held = |hold: &str| {
+        let text = GOOD.replace("delay = { each = \"20ms\" }\nreply = { rcpt = \"450@10\" }\n", "");
+        parse(&text.replace("duration = \"1s\"", hold), "x.toml", &context())
+    };
+    let good = held("hold = [{ state = \"dot_wait\" }, { state = \"mid_data\", concurrency = [3] }]");
+    let trials = good.unwrap_or_else(|error| panic!("{error}")).trials;
+    assert_eq!(trials.len(), 2 * 2 * 3, "two subjects, two blocks, two points and one");
+    for (hold, message, hint) in [
+        (
+            "hold = [{ state = \"dot_wiat\" }]",
+            "unknown value `dot_wiat` for `state`",
+            "did you mean `dot_wait`?",
+        ),
+        ("hold = [{ state = \"dot_wait\" }, { state = \"dot_wait\" }]", "this state is there twice", ""),
+        ("hold = [{ state = \"dot_wait\", concurrency = [0] }]", "a concurrency of 0", "write 1 or more"),
+        ("hold = []", "`hold` has no state", ""),
+        (
+            "hold = [{ state = \"dot_wait\" }]\nmessages = 7",
+            "`points.messages` beside `points.hold`",
+            "leave one",
+        ),
+    ] {
+        let error = held(hold).expect_err(hold);
+        assert!(error.to_string().contains(message), "{hold}: {error}");
+        assert!(error.hint().unwrap_or("").contains(hint), "{hold}: {:?}", error.hint());
+    }
 }

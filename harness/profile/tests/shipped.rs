@@ -1,6 +1,6 @@
 //! The profiles in `profiles/` say what they are meant to say.
 
-use profile::{Context, Driver, Experiment, LoadModel, Placement};
+use profile::{Context, Driver, Experiment, HELD_MESSAGE_BYTES, HoldState, LoadModel, Placement, Trial};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,6 +92,38 @@ fn the_dial_holds_the_same_connections_in_every_way() {
     let architectures = read("architectures.toml");
     assert_eq!(architectures.subjects[0], "wire", "what ratios refer to");
     assert!(architectures.trials.iter().all(|trial| trial.sink.arguments().is_empty()));
+}
+
+#[test]
+fn thousands_of_agents_holds_each_delivery_in_each_state() {
+    let held = read("thousands-of-agents.toml");
+    assert_eq!(held.subjects, ["process-zygote", "process-exec", "threads", "event"]);
+    for subject in &held.subjects {
+        let levels = |state| -> Vec<u32> {
+            let own = held.trials.iter().filter(|trial| trial.subject.name == *subject);
+            let mut levels: Vec<u32> =
+                own.filter(|trial| trial.hold == Some(state)).map(|trial| trial.concurrency).collect();
+            levels.sort_unstable();
+            levels
+        };
+        assert_eq!(levels(HoldState::BannerWait), [100, 1000, 5000, 9900]);
+        assert_eq!(levels(HoldState::DotWait), [100, 1000, 5000, 9900]);
+        assert!(levels(HoldState::MidData).len() >= 3, "an interval needs three points");
+    }
+    for trial in &held.trials {
+        let dial = trial.subject.mta.dial().expect("a mailrig");
+        assert_eq!(trial.load.messages, u64::from(trial.concurrency), "one on each connection");
+        assert_eq!(dial.agents_max * dial.connections_per_agent, trial.concurrency);
+        let large = trial.hold == Some(HoldState::MidData);
+        assert_eq!(trial.load.size_bytes, if large { HELD_MESSAGE_BYTES } else { 4096 });
+    }
+    let amortised = read("latency-amortised.toml");
+    assert!(amortised.trials.iter().all(|trial| trial.sink.delay_words().starts_with("dot=")));
+    let spawns = read("spawn-amortised.toml");
+    let uses = |trial: &Trial| trial.subject.mta.dial().expect("a mailrig").max_use;
+    assert!(
+        [1, 2, 5, 10, 100, 1000].iter().all(|use_| spawns.trials.iter().any(|trial| uses(trial) == *use_))
+    );
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! One connection to a remote site, and the transactions on it, on the event loop.
 
 use crate::buffers::{self, with_read_buffer};
-use delivery::{
-    AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, NextHop, Received, StageTimes, Step, advance,
-};
+use crate::parcel::Parcel;
+use delivery::{AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, NextHop, StageTimes, Step, advance};
 use rustix::net::{RecvFlags, SendFlags};
-use smtp::client::{Outcome, Session};
+use smtp::client::{Outcome, Session, Transaction};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,7 +27,7 @@ pub struct Connection {
 }
 
 /// Connects to the first address of the next hop that answers.
-pub async fn connect(next_hop: &NextHop, options: &AgentOptions) -> io::Result<Connection> {
+pub async fn connect(next_hop: &NextHop, options: &AgentOptions) -> io::Result<Box<Connection>> {
     let addresses: Vec<SocketAddr> = match next_hop.as_str().parse() {
         Ok(address) => vec![address],
         Err(_) => {
@@ -40,14 +39,14 @@ pub async fn connect(next_hop: &NextHop, options: &AgentOptions) -> io::Result<C
         match timeout(options.connect_timeout, TcpStream::connect(remote)).await {
             Ok(Ok(stream)) => {
                 let session = Session::new(options.session.clone(), Instant::now());
-                return Ok(Connection {
+                return Ok(Box::new(Connection {
                     stream,
                     session,
                     input: Vec::new(),
                     out: Vec::new(),
                     transactions: 0,
                     remote,
-                });
+                }));
             }
             Ok(Err(error)) => last = error,
             Err(_) => last = io::Error::new(ErrorKind::TimedOut, "connection timed out"),
@@ -60,17 +59,23 @@ impl Connection {
     /// Runs one transaction. Afterwards [`Connection::reusable`] says whether there may be another.
     pub async fn deliver(
         &mut self,
-        received: &mut Received,
+        parcel: &mut Parcel,
         started_ns: u64,
         write_timeout: Duration,
     ) -> DeliveryReport {
-        let (id, transaction) = (received.request.id, received.request.transaction());
+        let id = parcel.received.request.id;
+        // the session has them from here on, and a request that is connected needs them no more
+        let Transaction { size_bytes, eight_bit, smtp_utf8, .. } = parcel.transaction;
+        let reverse_path = parcel.transaction.reverse_path.clone();
+        let recipients = std::mem::take(&mut parcel.transaction.recipients);
+        parcel.received.request.recipients = Vec::new();
+        let transaction = Transaction { reverse_path, recipients, size_bytes, eight_bit, smtp_utf8 };
         let fresh = self.transactions == 0;
         self.transactions += 1;
         let mut ready_ns = if fresh { 0 } else { started_ns };
         self.out = buffers::take();
         self.session.begin(transaction, Instant::now(), &mut self.out);
-        let outcome = self.converse(received, &mut ready_ns, write_timeout).await;
+        let outcome = self.converse(parcel, &mut ready_ns, write_timeout).await;
         buffers::give_back(std::mem::take(&mut self.out));
         DeliveryReport {
             id,
@@ -82,7 +87,7 @@ impl Connection {
 
     async fn converse(
         &mut self,
-        received: &mut Received,
+        parcel: &mut Parcel,
         ready_ns: &mut u64,
         write_timeout: Duration,
     ) -> Outcome {
@@ -98,7 +103,7 @@ impl Connection {
                     self.session.closed(Instant::now(), &error.to_string());
                     Ok(None)
                 }
-                (Step::SendBody, None) => self.send_body(received, write_timeout).await.map(|()| None),
+                (Step::SendBody, None) => self.send_body(parcel, write_timeout).await.map(|()| None),
                 (Step::NeedInput, None) => self.exchange(ready_ns, write_timeout).await.map(Some),
             };
             step = match moved {
@@ -177,17 +182,17 @@ impl Connection {
         })
     }
 
-    async fn send_body(&mut self, received: &mut Received, write_timeout: Duration) -> io::Result<()> {
-        match &received.request.content {
-            Content::Inline(bytes) => self.session.send_body(bytes, &mut self.out),
-            Content::Descriptor { offset, length } => {
-                let file =
-                    Arc::new(received.file.take().expect("a request without its file is refused on arrival"));
-                self.send_file(file, *offset, *length, write_timeout).await?;
-            }
-        }
+    async fn send_body(&mut self, parcel: &mut Parcel, write_timeout: Duration) -> io::Result<()> {
         // sent: its memory is not needed while the peer thinks about it
-        received.request.content = Content::Inline(Vec::new());
+        match (parcel.message.take(), &parcel.received.request.content) {
+            (Some(message), _) => message.with(|bytes| self.session.send_body(bytes, &mut self.out)),
+            (None, Content::Descriptor { offset, length }) => {
+                let file = parcel.received.file.take();
+                let file = Arc::new(file.expect("a request without its file is refused on arrival"));
+                Box::pin(self.send_file(file, *offset, *length, write_timeout)).await?;
+            }
+            (None, Content::Inline(_)) => unreachable!("a session asks for the body once"),
+        }
         self.session.finish_body(Instant::now(), &mut self.out);
         Ok(())
     }
@@ -253,7 +258,7 @@ impl Connection {
     }
 
     /// Says QUIT and goes without waiting for the answer.
-    pub fn quit(mut self) {
+    pub fn quit(mut self: Box<Self>) {
         if self.session.is_idle() {
             let mut out = buffers::take();
             self.session.quit(Instant::now(), &mut out);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub struct IdleConnections {
     /// The back became idle last.
-    waiting: HashMap<NextHop, VecDeque<(u64, Connection)>>,
+    waiting: HashMap<NextHop, VecDeque<(u64, Box<Connection>)>>,
     /// In the order in which they became idle; those that were taken since are still in it.
     order: VecDeque<(u64, Instant, NextHop)>,
     next_number: u64,
@@ -16,7 +16,7 @@ pub struct IdleConnections {
 }
 
 impl IdleConnections {
-    pub fn put(&mut self, next_hop: NextHop, connection: Connection) {
+    pub fn put(&mut self, next_hop: NextHop, connection: Box<Connection>) {
         let number = self.next_number;
         self.next_number += 1;
         self.count += 1;
@@ -25,7 +25,7 @@ impl IdleConnections {
     }
 
     /// The one that became idle last and that the peer has left open.
-    pub fn take(&mut self, next_hop: &NextHop) -> Option<Connection> {
+    pub fn take(&mut self, next_hop: &NextHop) -> Option<Box<Connection>> {
         let waiting = self.waiting.get_mut(next_hop)?;
         let mut found = None;
         while found.is_none()

@@ -7,6 +7,7 @@
 mod buffers;
 mod connection;
 mod idle;
+mod parcel;
 mod queue_link;
 
 pub use queue_link::run;

@@ -1,7 +1,8 @@
 //! Requests in, a task for each, reports out: the event agent's side of its socket to the queue manager.
 
-use crate::connection::connect;
+use crate::connection::{Connection, connect};
 use crate::idle::IdleConnections;
+use crate::parcel::{Parcel, Shelf};
 use delivery::wire::split_frame;
 use delivery::{AgentFrame, AgentOptions, DeliveryReport, NextHop, Received, StageTimes};
 use std::cell::{Cell, RefCell};
@@ -95,7 +96,7 @@ impl Loop {
     async fn read_requests(self: Rc<Self>) -> io::Result<()> {
         let mut buffer = vec![0; READ_BYTES];
         let mut filled = 0;
-        let mut descriptors = VecDeque::new();
+        let (mut descriptors, mut shelf) = (VecDeque::new(), Shelf::default());
         loop {
             if filled == buffer.len() {
                 buffer.resize(filled + READ_BYTES, 0);
@@ -114,7 +115,7 @@ impl Loop {
                 let received = Received::decode(kind, payload, &mut descriptors).map_err(io::Error::other)?;
                 taken += length;
                 self.slots.acquire().await.map_err(io::Error::other)?.forget();
-                tokio::task::spawn_local(self.clone().deliver(received));
+                tokio::task::spawn_local(self.clone().deliver(shelf.parcel(received)));
             }
             buffer.copy_within(taken..filled, 0);
             filled -= taken;
@@ -150,37 +151,30 @@ impl Loop {
         }
     }
 
-    async fn deliver(self: Rc<Self>, mut received: Received) {
+    async fn deliver(self: Rc<Self>, mut parcel: Parcel) {
         let _guard = EndOnPanic(&self);
         let started_ns = sys::clock::monotonic_ns();
         self.busy.set(self.busy.get() + 1);
-        let next_hop = received.request.next_hop.clone();
-        let report = self.attempt(&mut received, next_hop, started_ns).await;
+        let next_hop = parcel.received.request.next_hop.clone();
+        let report = self.attempt(&mut parcel, next_hop, started_ns).await;
         self.report(&AgentFrame::Report(report));
     }
 
     /// The connection ends or is free before this returns, so that the queue manager, which counts by reports, never
     /// counts one too few.
-    async fn attempt(&self, received: &mut Received, next_hop: NextHop, started_ns: u64) -> DeliveryReport {
-        let open = self.idle.borrow_mut().take(&next_hop);
-        let connected = match open {
-            Some(connection) => Ok(connection),
-            None => {
-                self.make_room();
-                connect(&next_hop, &self.options).await
-            }
-        };
-        let mut connection = match connected {
+    async fn attempt(&self, parcel: &mut Parcel, next_hop: NextHop, started_ns: u64) -> DeliveryReport {
+        // each is a box of its own: in place they would be three times in every task, once for each step that they take
+        let mut connection = match self.connected(&next_hop).await {
             Ok(connection) => connection,
             Err(error) => {
                 self.busy.set(self.busy.get() - 1);
                 let times = StageTimes { started_ns, ready_ns: 0, done_ns: sys::clock::monotonic_ns() };
-                let (request, options) = (&received.request, &self.options);
+                let (request, options) = (&parcel.received.request, &self.options);
                 return DeliveryReport::unconnected(request, options, &error, Instant::now(), times);
             }
         };
         let write_timeout = self.options.session.timeouts.data_block;
-        let report = connection.deliver(received, started_ns, write_timeout).await;
+        let report = connection.deliver(parcel, started_ns, write_timeout).await;
         self.busy.set(self.busy.get() - 1);
         if connection.reusable(&self.options) {
             self.idle.borrow_mut().put(next_hop, connection);
@@ -188,6 +182,17 @@ impl Loop {
             connection.quit();
         }
         report
+    }
+
+    async fn connected(&self, next_hop: &NextHop) -> io::Result<Box<Connection>> {
+        let open = self.idle.borrow_mut().take(next_hop);
+        match open {
+            Some(connection) => Ok(connection),
+            None => {
+                self.make_room();
+                Box::pin(connect(next_hop, &self.options)).await
+            }
+        }
     }
 
     /// Idle connections give way to a new one where there would be more than this process has descriptors for.
