@@ -59,34 +59,58 @@ pub fn keep_little() {
 pub fn close_gaps() {
     #[cfg(target_env = "gnu")]
     {
-        // SAFETY: sets numbers of the allocator; nothing else runs in it (one thread, the caller's contract)
-        unsafe {
-            libc::mallopt(libc::M_TOP_PAD, 0);
-            libc::malloc_trim(0);
+        // SAFETY: sets a number of the allocator
+        unsafe { libc::mallopt(libc::M_TOP_PAD, 0) };
+        for halving in 0..(GAP_LARGEST / GAP_CLASS).ilog2() {
+            let end = end_of_heap();
+            fill_gaps_of(GAP_LARGEST >> halving, |_| end_of_heap() != end);
         }
-        let larger = (0..GAP_LARGEST.ilog2() - GAP_CLASS.ilog2()).map(|halving| GAP_LARGEST >> halving);
-        for bytes in larger.chain((1..=GAP_CLASS / 16).rev().map(|sixteens| sixteens * 16 - 8)) {
-            fill_gaps_of(bytes);
+        // no gap is left for such a block, so it is where the heap's used part ends
+        let end = allocate(GAP_LARGEST);
+        free(end);
+        for sixteens in (1..=GAP_CLASS / 16).rev() {
+            // a small one that is freed would be the one gap of its size, and so it stays
+            fill_gaps_of(sixteens * 16 - 8, |block| block.addr() >= end.addr());
         }
         // SAFETY: as above; this is the allocator's own value
         unsafe { libc::mallopt(libc::M_TOP_PAD, SPARE_BYTES as i32) };
     }
 }
 
-/// Allocates blocks of a size until one makes the heap longer: then no gap of that size is left.
+/// Allocates blocks of a size until one is not from a gap, which makes the heap no longer if it is a large one.
 #[cfg(target_env = "gnu")]
-fn fill_gaps_of(bytes: usize) {
-    // SAFETY: asks for the end of the heap, and for blocks that nobody uses
-    let heap_end = || unsafe { libc::sbrk(0) };
-    let end = heap_end();
+fn fill_gaps_of(bytes: usize, is_at_end: impl Fn(*mut libc::c_void) -> bool) {
     for _ in 0..GAPS_MOST {
-        // the box keeps the compiler from leaving out an allocation that nobody uses
-        let block = std::hint::black_box(unsafe { libc::malloc(bytes) });
-        if block.is_null() || heap_end() != end {
-            // it stays: freed it would be the one gap of its size
+        let block = allocate(bytes);
+        if block.is_null() || is_at_end(block) {
+            if bytes > GAP_CLASS {
+                free(block);
+            }
             return;
         }
     }
+}
+
+#[cfg(target_env = "gnu")]
+fn allocate(bytes: usize) -> *mut libc::c_void {
+    // SAFETY: any size may be asked for. The box keeps the compiler from leaving out what nobody uses
+    std::hint::black_box(unsafe { libc::malloc(bytes) })
+}
+
+/// Frees a block of [`allocate`] that nobody uses, and what that leaves at the end of the heap.
+#[cfg(target_env = "gnu")]
+fn free(block: *mut libc::c_void) {
+    // SAFETY: allocated by this module, and freed once
+    unsafe {
+        libc::free(block);
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(target_env = "gnu")]
+fn end_of_heap() -> *mut libc::c_void {
+    // SAFETY: asks for a number
+    unsafe { libc::sbrk(0) }
 }
 
 /// Words in memory of their own. A forked child finds them all zero and has no page of them (MADV_WIPEONFORK), so that
