@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err(format!("MAILRIG_LINKING={other}: pie, no-pie, static-pie or static").into());
         }
     };
-    println!("cargo::rustc-link-search=native={}", folder.display());
+    // for the executable alone: a test is linked as usual, and archives in a position-independent program crash it
+    println!("cargo::rustc-link-arg-bins=-L{}", folder.display());
     if flag == "-static" {
         println!("cargo::rustc-link-arg-bins=-no-pie");
     }
