@@ -40,7 +40,7 @@ fn timed(spool: &FilesSpool, threads: u64, messages: u64) -> Duration {
         workers.into_iter().flat_map(|worker| worker.join().expect("does not panic")).collect::<Vec<_>>()
     });
     let elapsed = start.elapsed();
-    ids.into_iter().for_each(|id| spool.remove(id).expect("removes"));
+    ids.into_iter().for_each(|id| assert_eq!(spool.remove(id).expect("removes"), id));
     elapsed
 }
 

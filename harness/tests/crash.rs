@@ -42,7 +42,7 @@ fn kill_dash_nine_loses_nothing_and_repeats_only_what_was_in_flight() {
     let mut random = fastrand::Rng::with_seed(20_261_123);
     for driver in DRIVERS {
         let folder = tempfile::tempdir().unwrap();
-        let sink = Sink::start(folder.path(), "sink", &["--delay", "each=20ms"]);
+        let sink = Sink::start(folder.path(), "sink", &["--delay", "each=2ms"]);
         let keys = format!("relayhost = \"{}\"", sink.address);
         let tables = format!(
             "[delivery]\n{}[queue]\n\

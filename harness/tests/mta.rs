@@ -237,7 +237,6 @@ fn reception_refuses_what_it_must_and_forgets_what_breaks_off() {
     assert!(client.mail("s@y.test", &to, b"whole\r\n").starts_with("250"));
     drop(second);
     eventually("the half message is forgotten", || mta.control("status")["incoming"] == 0);
-    assert_eq!(mta.queue_files().len(), 1);
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(mta.control("status")["due"], 1);
 }

@@ -55,12 +55,26 @@ pub enum Durability {
     None,
 }
 
+/// How the queue is kept on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Store {
+    /// Many messages in a file, one sync for all that wait.
+    Segments,
+    /// One file a message, as Postfix keeps it.
+    Files,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     listen: Vec<SocketAddr>,
     spool: PathBuf,
+    #[serde(default = "segments")]
+    store: Store,
+    #[serde(default = "space_min", deserialize_with = "settings::size::deserialize")]
+    space_min: u64,
     control: PathBuf,
     relayhost: Option<String>,
     #[serde(default)]
@@ -159,6 +173,15 @@ fn full() -> Durability {
     Durability::Full
 }
 
+fn segments() -> Store {
+    Store::Segments
+}
+
+fn space_min() -> u64 {
+    // room for what is queued to go on, and for others on this file system
+    64 << 20
+}
+
 fn max_message() -> u64 {
     // Postfix's message_size_limit
     10_240_000
@@ -173,6 +196,9 @@ fn max_sessions() -> usize {
 pub struct Config {
     pub listen: Vec<SocketAddr>,
     pub spool: PathBuf,
+    pub store: Store,
+    /// With less space free, no mail is taken in.
+    pub space_min_bytes: u64,
     pub control: PathBuf,
     pub relayhost: Option<NextHop>,
     /// Domain to next hop.
@@ -329,6 +355,8 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
     Ok(Config {
         listen: raw.listen,
         spool: raw.spool,
+        store: raw.store,
+        space_min_bytes: raw.space_min,
         control: raw.control,
         relayhost,
         transport,

@@ -2,7 +2,7 @@
 
 use crate::experiment::{
     Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, LoadModel, MtaWord, Placement, Queue,
-    Spawn, Tls,
+    Spawn, Store, Tls,
 };
 use crate::plan::{DialPlan, MESSAGES_MIN, MESSAGES_MOST, MtaPlan, Plan, Point, SubjectPlan};
 use crate::raw::{RawHold, RawProfile, RawQueue, RawStages, RawSubject, Texts};
@@ -192,6 +192,7 @@ impl Checker<'_> {
                 Durability::ALL,
                 |w| w.as_str(),
             )?,
+            spool: self.word(&key("spool"), raw.spool.as_deref(), "segments", Store::ALL, |w| w.as_str())?,
             queue: self.queue(&key("queue"), raw.queue.as_ref().unwrap_or(&RawQueue::default()))?,
         })
     }
@@ -205,6 +206,7 @@ impl Checker<'_> {
             ("max_use", raw.max_use.is_some()),
             ("max_idle", raw.max_idle.is_some()),
             ("durability", raw.durability.is_some()),
+            ("spool", raw.spool.is_some()),
             ("queue", raw.queue.is_some()),
         ];
         match keys.into_iter().find(|(_, given)| *given) {

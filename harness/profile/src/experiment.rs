@@ -80,6 +80,7 @@ pub struct Dial {
     pub max_use: u32,
     pub max_idle: Duration,
     pub durability: Durability,
+    pub spool: Store,
     pub queue: Queue,
 }
 
@@ -189,6 +190,16 @@ words! {
         Full = "full",
         /// Nothing is synced.
         None = "none",
+    }
+}
+
+words! {
+    /// How the queue is kept on disk.
+    Store {
+        /// Many messages in a file.
+        Segments = "segments",
+        /// One file a message, as Postfix keeps it.
+        Files = "files",
     }
 }
 

@@ -16,6 +16,6 @@ mod value;
 pub use check::{Context, parse, read};
 pub use experiment::{
     Dial, Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, Load, LoadModel, Mta, Placement,
-    Queue, Spawn, Subject, Tls, Trial,
+    Queue, Spawn, Store, Subject, Tls, Trial,
 };
 pub use sink::Sink;

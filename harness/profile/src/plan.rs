@@ -2,7 +2,7 @@
 
 use crate::descriptors::DescriptorLimit;
 use crate::experiment::{
-    Dial, Driver, Durability, HoldState, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial,
+    Dial, Driver, Durability, HoldState, Load, LoadModel, Mta, Queue, Spawn, Store, Subject, Tls, Trial,
 };
 use crate::order::{interleave, mix};
 use crate::raw::Count;
@@ -61,6 +61,7 @@ pub(crate) struct DialPlan {
     pub max_use: u32,
     pub max_idle: Duration,
     pub durability: Durability,
+    pub spool: Store,
     pub queue: Queue,
 }
 
@@ -136,6 +137,7 @@ impl Checker<'_> {
                     max_use: dial.max_use,
                     max_idle: dial.max_idle,
                     durability: dial.durability,
+                    spool: dial.spool,
                     queue: dial.queue.clone(),
                 })
             }

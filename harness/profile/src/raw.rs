@@ -104,6 +104,7 @@ pub(crate) struct RawSubject {
     #[serde(default, deserialize_with = "settings::duration::deserialize_option")]
     pub max_idle: Option<Duration>,
     pub durability: Option<String>,
+    pub spool: Option<String>,
     pub queue: Option<RawQueue>,
 }
 

@@ -29,6 +29,7 @@ pub fn mta_toml(
         ("spool", quote_path(spool)?),
         ("control", quote_path(control)?),
         ("relayhost", quote(&sink.to_string())),
+        ("store", quote(dial.spool.as_str())),
         ("durability", quote(dial.durability.as_str())),
         ("paused", paused.to_string()),
     ];

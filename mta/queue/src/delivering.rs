@@ -10,6 +10,7 @@ use delivery::{AgentFrame, Content, DeliveryReport, DeliveryRequest, NextHop, Qu
 use scheduler::{Disposition as Verdict, EntryId, Next, Outcome, Report};
 use smtp::client::{Disposition, HopStatus, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, Stage};
+use spool::SpoolError;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -50,8 +51,7 @@ impl Manager {
 
     /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
     fn hand_out(&mut self, entry: EntryId) {
-        let Some(batch) = self.mail.batch(entry) else { return };
-        let id = batch.id;
+        let Some(id) = self.bring_in(entry) else { return };
         let (content, file) = match self.load_content(id) {
             Ok(loaded) => loaded,
             Err(error) => return self.unreadable(entry, id, &error),
@@ -81,6 +81,39 @@ impl Manager {
         }
     }
 
+    /// Sees to it that an entry that is to be delivered has its envelope here. `None`: it can't be delivered now.
+    fn bring_in(&mut self, entry: EntryId) -> Option<QueueId> {
+        if let Some(batch) = self.mail.batch(entry) {
+            return Some(batch.id);
+        }
+        let id = self.mail.scheduler.entry(entry)?.id;
+        let stored = match self.mail.message(id) {
+            Some(_) => None,
+            None => match self.spool.load(id) {
+                Ok(stored) => Some(stored),
+                Err(error) => {
+                    self.unreadable(entry, id, &error);
+                    return None;
+                }
+            },
+        };
+        if self.mail.unpark(entry, stored).is_none() {
+            // everybody is served already
+            self.drop_entry(entry, id);
+            return None;
+        }
+        Some(id)
+    }
+
+    fn drop_entry(&mut self, entry: EntryId, id: QueueId) {
+        let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
+        let _ = self.mail.scheduler.report(epoch_now(), entry, report);
+        self.mail.remove_batch(entry);
+        if self.mail.forget_if_final(id) {
+            self.writer.submit(Job::Remove { id });
+        }
+    }
+
     fn load_content(&self, id: QueueId) -> Result<(Content, Option<OwnedFd>), spool::SpoolError> {
         Ok(match self.spool.content(id)? {
             spool::Content::Inline(bytes) => (Content::Inline(bytes), None),
@@ -92,6 +125,14 @@ impl Manager {
 
     /// A queue file that can't be read now is tried again later; it stays where it is.
     fn unreadable(&mut self, entry: EntryId, id: QueueId, error: &spool::SpoolError) {
+        if let SpoolError::Corrupt { .. } | SpoolError::Missing(_) = error {
+            self.alarms += 1;
+            self.log.event(&format!("ALARM: queue_id={id} is not delivered: {error}"));
+            let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
+            let _ = self.mail.scheduler.report(epoch_now(), entry, report);
+            self.mail.remove_batch(entry);
+            return self.mail.forget(id);
+        }
         self.log.event(&format!("queue_id={id} cannot be read, trying again later: {error}"));
         let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
         if self.mail.scheduler.report(epoch_now(), entry, report) == Verdict::Expired {
@@ -179,21 +220,21 @@ impl Manager {
             handed_ns: delivery.handed_ns,
             times: report.times,
         };
-        let (mut delivered, mut deferred, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut delivered, mut deferred, mut failed) = (0, Vec::new(), Vec::new());
         let message = self.mail.message_mut(id).expect("a batch has its message");
         for (index, status) in recipients.iter().zip(&report.outcome.recipients) {
             let to = recipient(&message.envelope, *index);
             self.log.outcome(id, &to, &report.remote, &timing, status);
             match status.disposition {
                 Disposition::Delivered => {
-                    message.states[usize::from(*index)] = RecipientState::Delivered;
-                    delivered.push((*index, RecipientState::Delivered));
+                    message.status.states[usize::from(*index)] = RecipientState::Delivered;
+                    delivered += 1;
                 }
                 Disposition::Deferred => deferred.push((*index, status)),
                 Disposition::Bounced => failed.push((*index, status.clone())),
             }
         }
-        self.delivered += delivered.len() as u64;
+        self.delivered += delivered;
         if report.outcome.hop == HopStatus::Throttle
             && let Some(queued) = self.mail.scheduler.entry(entry)
         {
@@ -203,12 +244,15 @@ impl Manager {
             ));
         }
         let outcome = if deferred.is_empty() { Outcome::Finished } else { Outcome::Retry };
+        let mut retried = false;
         match self.mail.scheduler.report(epoch_now(), entry, Report { outcome, hop: report.outcome.hop }) {
             Verdict::Retry { due, attempts } => {
                 let batch = self.mail.batch_mut(entry).expect("it waits for its next attempt");
                 batch.recipients = deferred.iter().map(|(index, _)| *index).collect();
                 batch.agents_lost = 0;
-                self.writer.submit(Job::Defer { id, attempts, due });
+                let status = &mut self.mail.message_mut(id).expect("still queued").status;
+                (status.attempts, status.due) = (attempts, due);
+                retried = true;
             }
             Verdict::Gone => drop(self.mail.remove_batch(entry)),
             Verdict::Expired => {
@@ -226,8 +270,31 @@ impl Manager {
         }
         if self.mail.forget_if_final(id) {
             self.writer.submit(Job::Remove { id });
-        } else if !delivered.is_empty() {
-            self.writer.submit(Job::Mark { id, marks: delivered });
+        } else if delivered > 0 || retried {
+            self.note_status(id);
+        }
+        if retried {
+            self.mail.park(entry);
+        }
+    }
+
+    /// Has the spool remember what the message is now.
+    pub(crate) fn note_status(&mut self, id: QueueId) {
+        if let Some(message) = self.mail.message(id) {
+            self.writer.submit(Job::Update { id, status: message.status.clone() });
+        }
+    }
+
+    /// A bounce is durable, so its recipients are final.
+    pub(crate) fn mark_bounced(&mut self, id: QueueId, recipients: &[u16]) {
+        let Some(message) = self.mail.message_mut(id) else { return };
+        for index in recipients {
+            message.status.states[usize::from(*index)] = RecipientState::Bounced;
+        }
+        if self.mail.forget_if_final(id) {
+            self.writer.submit(Job::Remove { id });
+        } else {
+            self.note_status(id);
         }
     }
 
@@ -275,9 +342,6 @@ impl Manager {
                 status,
             })
             .collect();
-        for index in &indices {
-            message.states[usize::from(*index)] = RecipientState::Bounced;
-        }
         let original = Original { id, envelope: &message.envelope, head: &head };
         match bounce::bounce(&original, &failed, &self.settings.hostname, epoch_now()) {
             Some((envelope, content)) => {
@@ -289,8 +353,7 @@ impl Manager {
             None => {
                 // RFC 5321 §6.1: a bounce is never answered by a bounce; the log is all that is told of it
                 self.log.event(&format!("queue_id={id} has the null reverse-path: nobody is told"));
-                let marks = indices.into_iter().map(|index| (index, RecipientState::Bounced)).collect();
-                self.writer.submit(Job::Mark { id, marks });
+                self.mark_bounced(id, &indices);
             }
         }
     }
@@ -300,12 +363,11 @@ impl Manager {
         self.log.event(&format!("queue_id={id} bounce could not be written, trying again: {error}"));
         self.bounced -= recipients.len() as u64;
         let Some(message) = self.mail.message_mut(id) else { return };
-        for index in recipients {
-            message.states[usize::from(*index)] = RecipientState::Pending;
-        }
+        // its other batches may wait for the same next hop
+        message.is_split = true;
         let (born, due) = (message.envelope.received, epoch_now().plus(BOUNCE_RETRY));
-        let unroutable = self.mail.enqueue(id, recipients, born, 0, due);
-        if !unroutable.is_empty() {
+        let enqueued = self.mail.enqueue(id, recipients, born, 0, due);
+        if !enqueued.unroutable.is_empty() {
             self.log.event(&format!("queue_id={id} has no route and no bounce: it stays in the spool"));
         }
     }

@@ -15,6 +15,7 @@ mod manager;
 mod operator;
 mod poller;
 mod routes;
+mod space;
 mod stream;
 mod upkeep;
 mod within;

@@ -8,12 +8,13 @@ use crate::log::Log;
 use crate::mail::Mail;
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
+use crate::space::Space;
 use crate::stream::Stream;
 use crate::within::DriverWithin;
 use crate::writer::{Done, Writer};
 use delivery::{EpochMs, NextHop, RecipientState};
 use scheduler::{EntryId, Scheduler};
-use spool::Spool;
+use spool::{Spool, Status, Stored};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub memory_limit: bool,
     /// Deliveries in flight at a stop are waited for so long.
     pub stop_bound: Duration,
+    /// With less space free, no mail is taken in.
+    pub space_min_bytes: u64,
     pub paused: bool,
     /// What delivers inside this process; `None`: agents of the starter.
     pub within: Option<DriverWithin>,
@@ -66,8 +69,11 @@ pub(crate) struct Manager {
     pub(crate) waiting: VecDeque<EntryId>,
     pub(crate) delivered: u64,
     pub(crate) bounced: u64,
+    /// Of the disk, since the start.
+    pub(crate) alarms: u64,
     /// Being written.
     pub(crate) bounces: usize,
+    pub(crate) space: Space,
     starter: Stream,
     pub(crate) intake: Option<Intake>,
     pub(crate) control: Control,
@@ -114,7 +120,9 @@ impl Manager {
             waiting: VecDeque::new(),
             delivered: 0,
             bounced: 0,
+            alarms: 0,
             bounces: 0,
+            space: Space::new(settings.space_min_bytes),
             ramps: Vec::new(),
             questions: HashMap::new(),
             next_question: 1,
@@ -129,25 +137,29 @@ impl Manager {
     }
 
     fn recover(&mut self) -> io::Result<()> {
-        let mut found = Vec::new();
-        let recovery =
-            self.spool.recover(&mut |id, stored| found.push((id, stored))).map_err(io::Error::other)?;
+        let spool = self.spool.clone();
+        let mut bounced = Vec::new();
+        // what waits takes no memory here but its entry, so all of it passes through
+        let recovery = spool
+            .recover(&mut |id, stored| {
+                let unroutable = self.mail.admit(id, stored);
+                if !unroutable.is_empty() {
+                    bounced.push((id, unroutable));
+                }
+            })
+            .map_err(io::Error::other)?;
         for one in &recovery.quarantined {
             let moved_to = one.moved_to.display();
             self.log.event(&format!("a corrupt queue file was moved to {moved_to}: {}", one.damage));
         }
-        if !found.is_empty() || recovery.half_written > 0 {
-            let (messages, half_written) = (found.len(), recovery.half_written);
+        if recovery.messages > 0 || recovery.half_written > 0 {
+            let (messages, half_written) = (recovery.messages, recovery.half_written);
             self.log.event(&format!(
                 "spool: {messages} messages found, {half_written} half-written ones removed"
             ));
         }
-        for (id, stored) in found {
-            let unroutable = self.mail.admit(id, stored.envelope, stored.states, stored.attempts, stored.due);
+        for (id, unroutable) in bounced {
             self.unroutable(id, unroutable);
-            if self.mail.forget_if_final(id) {
-                self.writer.submit(crate::writer::Job::Remove { id });
-            }
         }
         Ok(())
     }
@@ -173,6 +185,7 @@ impl Manager {
                 self.handle(*token)?;
             }
             self.pass_time();
+            self.look_for_space();
         }
     }
 
@@ -217,6 +230,9 @@ impl Manager {
         }
         if self.stopping.is_some() {
             by(STOP_TICK);
+        }
+        if let Some(look) = self.space.next_look() {
+            by(look.saturating_duration_since(now));
         }
         wake
     }
@@ -276,8 +292,9 @@ impl Manager {
     fn read_reception(&mut self) -> io::Result<()> {
         let Some(intake) = &mut self.intake else { return Ok(()) };
         let mut jobs = Vec::new();
-        let open =
-            intake.flush(&self.poller).and_then(|()| intake.read(&*self.spool, &self.poller, &mut jobs));
+        let open = intake
+            .flush(&self.poller)
+            .and_then(|()| intake.read(&*self.spool, self.space.room(), &self.poller, &mut jobs));
         jobs.into_iter().for_each(|job| self.writer.submit(job));
         if !matches!(open, Ok(true)) {
             if let Err(error) = open {
@@ -316,12 +333,14 @@ impl Manager {
                                 envelope.recipients.len(),
                             );
                             self.admit_new(id, envelope);
-                            if self.mail.forget_if_final(original) {
-                                self.writer.submit(crate::writer::Job::Remove { id: original });
-                            }
+                            self.mark_bounced(original, &recipients);
                         }
                         Err(error) => self.bounce_failed(original, &recipients, &error),
                     }
+                }
+                Done::Alarm { error } => {
+                    self.alarms += 1;
+                    self.log.event(&error.to_string());
                 }
                 Done::Failed { id, doing, error } => {
                     self.log
@@ -340,7 +359,8 @@ impl Manager {
     fn admit_new(&mut self, id: delivery::QueueId, envelope: delivery::Envelope) {
         let states = vec![RecipientState::Pending; envelope.recipients.len()];
         let due = envelope.received.min(epoch_now());
-        let unroutable = self.mail.admit(id, envelope, states, 0, due);
+        let status = Status { states, attempts: 0, due, held: false };
+        let unroutable = self.mail.admit(id, Stored { envelope, status, content_bytes: 0 });
         self.unroutable(id, unroutable);
     }
 }

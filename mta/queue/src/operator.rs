@@ -73,9 +73,10 @@ impl Manager {
             "active": queued.active,
             "due": queued.due,
             "deferred": queued.deferred,
-            "held": 0,
+            "held": queued.held,
             "delivered": self.delivered,
             "bounced": self.bounced,
+            "alarms": self.alarms,
             "paused": self.paused,
             "agents": {
                 "idle": agents.idle,
