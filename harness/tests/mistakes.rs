@@ -199,6 +199,7 @@ fn full_disk(size: &str, keys: &str, lines: usize) {
     assert_eq!(site.messages.lock().unwrap().len(), accepted, "{keys}");
     eventually("mail comes in again", || {
         // a session has only so many refusals
+        assert!(std::net::TcpStream::connect(&mta.address).is_ok(), "{keys}: {}", mta.log());
         client = Client::connect(&mta.address);
         client.hello();
         client.mail("s@y.test", &["r@x.test"], &content).starts_with("250")

@@ -7,7 +7,7 @@ use delivery::{Envelope, IntakeAnswer, IntakeFrame, QueueId};
 use smtp::Reply;
 use spool::{Incoming, Spool, SpoolError};
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 
 /// Credit goes back in steps of this size, not for every chunk.
 const CREDIT_STEP_BYTES: u32 = 32 * 1024;
@@ -133,7 +133,8 @@ fn handle(
 
 /// RFC 3463 §3.4: 4.3.1 mail system full; otherwise 4.3.0.
 fn refused(message: u64, error: &SpoolError) -> IntakeAnswer {
-    eprintln!("mailrig queue: a message was not taken: {error}");
+    // a log on the same full disk must not end the process
+    let _ = writeln!(io::stderr(), "mailrig queue: a message was not taken: {error}");
     let reply = match error {
         SpoolError::Full { .. } | SpoolError::LowWater => {
             Reply::new(452, Some((4, 3, 1)), "insufficient system storage")

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Quick enough for every run of the tests.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 250;
 const STEPS: u32 = 60;
 
 /// What must be true of one message.

@@ -39,6 +39,9 @@ pub(super) fn step(spool: &SegmentSpool) -> Result<bool, SpoolError> {
         }
         return done.map(|done| !done || choose(spool).is_some());
     }
+    if let Err(Failure::Lost { error, .. }) = lock(&spool.log).seal_if_useless(&spool.table) {
+        return Err(error);
+    }
     match choose(spool) {
         None => Ok(false),
         Some(Choice::Dead(number)) => free(spool, number),

@@ -73,6 +73,8 @@ pub(super) struct Log {
     spare: Vec<String>,
     /// A file was given up, and nobody was told yet.
     alarm: Option<SpoolError>,
+    /// The newest segment could not grow.
+    is_short: bool,
 }
 
 pub(super) fn file_name(number: u32) -> String {
@@ -104,6 +106,7 @@ impl Log {
             backlog: Vec::new(),
             spare: Vec::new(),
             alarm: None,
+            is_short: false,
         }
     }
 
@@ -191,7 +194,10 @@ impl Log {
             let fill = vec![IoSlice::new(&ZEROS); zeros.div_ceil(ZEROS.len())];
             match active.file.write_at(&fill, u64::from(active.written)) {
                 Ok(()) => active.written = grown,
-                Err(error) if is_full(&error) => return Err(Failure::Full),
+                Err(error) if is_full(&error) => {
+                    self.is_short = true;
+                    return Err(Failure::Full);
+                }
                 Err(error) => return Err(self.lose(table, false, error)),
             }
         }
@@ -238,7 +244,23 @@ impl Log {
         Failure::Lost { number: active.number, wrote, error }
     }
 
-    pub(super) fn seal(&mut self, table: &Mutex<Table>) {
+    /// Where nothing fits any more, the newest segment makes room as soon as nothing in it is of use.
+    pub(super) fn seal_if_useless(&mut self, table: &Mutex<Table>) -> Result<(), Failure> {
+        let Some(active) = self.active.as_ref().filter(|_| self.is_short) else { return Ok(()) };
+        let number = active.number;
+        let is_dead = {
+            let table = lock(table);
+            table.is_dead(number, &table.segments[&number])
+        };
+        if is_dead {
+            self.is_short = false;
+            self.sync(table)?;
+            self.seal(table);
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, table: &Mutex<Table>) {
         if let Some(active) = self.active.take() {
             let mut table = lock(table);
             table.segments.get_mut(&active.number).expect("the active segment is known").is_sealed = true;
