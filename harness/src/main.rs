@@ -9,6 +9,7 @@ mod compare;
 mod doctor;
 mod guard;
 mod mta;
+mod queue;
 mod run;
 mod send;
 mod sink;
@@ -41,6 +42,8 @@ enum Command {
     Sink(Box<sink::Args>),
     /// The mail transfer agent
     Mta(mta::Args),
+    /// Look at queued mail, and hold, release, requeue or delete it
+    Queue(queue::Args),
     /// Clean up after a harness that died
     #[command(hide = true)]
     Guard(guard::Args),
@@ -65,6 +68,7 @@ fn run_command() -> ExitCode {
         Command::Send(args) => send::main(*args),
         Command::Sink(args) => sink::main(*args),
         Command::Mta(args) => mta::main(args),
+        Command::Queue(args) => queue::main(args),
         Command::Guard(args) => guard::main(args),
     }
 }

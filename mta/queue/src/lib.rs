@@ -12,12 +12,14 @@ mod intake;
 mod log;
 mod mail;
 mod manager;
+mod operate;
 mod operator;
 mod poller;
 mod routes;
 mod space;
 mod stream;
 mod upkeep;
+pub mod view;
 mod within;
 mod writer;
 

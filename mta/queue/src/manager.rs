@@ -1,7 +1,7 @@
 //! The loop of the queue manager.
 
 use crate::agents::Agents;
-use crate::control::Control;
+use crate::control::{Control, Imported};
 use crate::endings::End;
 use crate::intake::Intake;
 use crate::log::Log;
@@ -79,6 +79,8 @@ pub(crate) struct Manager {
     pub(crate) control: Control,
     pub(crate) ramps: Vec<(u64, Instant)>,
     /// Clients that wait for `status`, by the question that was sent to the starter for them.
+    /// Messages that are being imported, by the client that has them.
+    pub(crate) imports: HashMap<u64, Imported>,
     pub(crate) questions: HashMap<u64, u64>,
     pub(crate) next_question: u64,
 }
@@ -124,6 +126,7 @@ impl Manager {
             bounces: 0,
             space: Space::new(settings.space_min_bytes),
             ramps: Vec::new(),
+            imports: HashMap::new(),
             questions: HashMap::new(),
             next_question: 1,
             settings,
@@ -201,6 +204,10 @@ impl Manager {
             Token::Control(client) => {
                 for command in self.control.read(client) {
                     self.obey(client, command);
+                }
+                if !self.control.has(client) {
+                    // a half import is forgotten with whom it came from
+                    self.imports.remove(&client);
                 }
                 Ok(())
             }
@@ -338,6 +345,7 @@ impl Manager {
                         Err(error) => self.bounce_failed(original, &recipients, &error),
                     }
                 }
+                Done::Imported { client, stored, result } => self.imported(client, stored, result),
                 Done::Alarm { error } => {
                     self.alarms += 1;
                     self.log.event(&error.to_string());

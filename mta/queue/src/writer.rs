@@ -6,7 +6,7 @@
 
 use delivery::{Envelope, QueueId};
 use rustix::event::{EventfdFlags, eventfd};
-use spool::{Change, Incoming, Spool, SpoolError, Status};
+use spool::{Change, Incoming, Spool, SpoolError, Status, Stored};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -41,6 +41,12 @@ pub enum Job {
         content: Vec<u8>,
         recipients: Vec<u16>,
     },
+    /// A message that was exported elsewhere.
+    Import {
+        client: u64,
+        incoming: Incoming,
+        stored: Stored,
+    },
     Update {
         id: QueueId,
         status: Status,
@@ -69,6 +75,11 @@ pub enum Done {
         id: QueueId,
         doing: &'static str,
         error: SpoolError,
+    },
+    Imported {
+        client: u64,
+        stored: Stored,
+        result: Result<QueueId, SpoolError>,
     },
     /// The operator is to look after the disk.
     Alarm {
@@ -140,6 +151,8 @@ impl Writer {
                 (*message, &self.large)
             }
             Job::Commit { message, .. } => (*message, &self.lanes),
+            // its later changes come after its answer
+            Job::Import { client, .. } => (*client, &self.lanes),
             Job::Bounce { original, .. } => (original.0, &self.lanes),
             Job::Update { id, .. } | Job::Remove { id } => (id.0, &self.lanes),
         };
@@ -221,6 +234,7 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
 enum Asked {
     Commit { message: u64, envelope: Envelope, size_bytes: u64 },
     Bounce { original: QueueId, envelope: Envelope, size_bytes: u64, recipients: Vec<u16> },
+    Import { client: u64, stored: Stored },
     Other { id: QueueId, doing: &'static str },
 }
 
@@ -246,6 +260,10 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
                     }
                 }
             }
+            Job::Import { client, incoming, stored } => {
+                asked.push(Asked::Import { client, stored });
+                changes.push(Change::Commit(incoming));
+            }
             Job::Update { id, status } => {
                 asked.push(Asked::Other { id, doing: "noting what became of it" });
                 changes.push(Change::Update { id, status });
@@ -264,6 +282,7 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
             Asked::Bounce { original, envelope, size_bytes, recipients } => {
                 Some(Done::Bounced { original, recipients, envelope, size_bytes, result })
             }
+            Asked::Import { client, stored } => Some(Done::Imported { client, stored, result }),
             Asked::Other { id, doing } => result.err().map(|error| Done::Failed { id, doing, error }),
         });
     }

@@ -26,10 +26,12 @@ mod destination;
 mod entry;
 mod machine;
 mod operator;
+mod view;
 mod wheel;
 mod window;
 
 pub use machine::Scheduler;
+pub use view::Standing;
 
 use delivery::{EpochMs, QueueId};
 use smtp::client::HopStatus;
