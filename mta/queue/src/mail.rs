@@ -149,6 +149,9 @@ impl Mail {
             recipients.retain(|index| !taken.contains(index));
         }
         if recipients.is_empty() {
+            if message.batches == 0 && message.bounces == 0 && !message.status.is_final() {
+                self.messages.remove(&id);
+            }
             return None;
         }
         message.batches += 1;

@@ -77,11 +77,8 @@ impl Manager {
             return;
         }
         let had_room = self.space.has_room();
-        let free_bytes = match self.spool.free_bytes() {
-            Ok(free_bytes) => free_bytes,
-            // what can't be known does not keep mail away: the write itself will tell
-            Err(_) => u64::MAX,
-        };
+        // what can't be known does not keep mail away: the write itself will tell
+        let free_bytes = self.spool.free_bytes().unwrap_or(u64::MAX);
         let tell = self.space.note(free_bytes, now);
         if had_room != self.space.has_room() {
             let (mib, verb) = (free_bytes >> 20, if had_room { "is refused" } else { "comes in again" });

@@ -23,6 +23,9 @@ const BATCH_MAX: usize = 4096;
 /// Large messages have files, and so syncs, of their own: they go past where one thread does all the rest.
 const LARGE_THREADS: usize = 2;
 
+/// Upkeep looks no more often than this.
+const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
+
 /// Upkeep that failed is tried again after this.
 const UPKEEP_RETRY: Duration = Duration::from_secs(5);
 
@@ -210,7 +213,8 @@ fn sync(spool: &dyn Spool, results: &Results) {
 /// Gives space back, beside everything else.
 fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
     while wanted.recv().is_ok() {
-        // what was asked for meanwhile is answered by this turn
+        // what is asked for meanwhile is answered by this turn; a busy writer is not to wake it each time
+        std::thread::sleep(UPKEEP_PAUSE);
         while wanted.try_recv().is_ok() {}
         loop {
             match spool.tend() {

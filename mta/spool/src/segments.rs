@@ -249,7 +249,6 @@ struct Batch {
 
 impl SegmentSpool {
     /// Keeps a large message at once; gives any other change back.
-    #[expect(clippy::type_complexity, reason = "the change, or what came of it")]
     fn keep_large(&self, change: Change) -> Result<Change, Result<QueueId, SpoolError>> {
         match change {
             Change::Commit(incoming) if incoming.is_large() => Err(self.keep_file(incoming)),
@@ -285,13 +284,15 @@ impl SegmentSpool {
                     Err(SpoolError::Missing(id))
                 }
             }
-            Change::Remove { id } => match lock(&self.table).remove(id) {
-                Some(slot) => {
-                    batch.notes.push(log.note(Kind::Removed(slot.place.segment), id, Vec::new(), true));
-                    if slot.place.segment == OWN_FILE { self.files.remove(id) } else { Ok(id) }
-                }
-                None => Err(SpoolError::Missing(id)),
-            },
+            Change::Remove { id } => {
+                let removed = lock(&self.table).remove(id);
+                let Some(slot) = removed else {
+                    batch.results.push(Err(SpoolError::Missing(id)));
+                    return;
+                };
+                batch.notes.push(log.note(Kind::Removed(slot.place.segment), id, Vec::new(), true));
+                if slot.place.segment == OWN_FILE { self.files.remove(id) } else { Ok(id) }
+            }
         };
         batch.results.push(result);
     }

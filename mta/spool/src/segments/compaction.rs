@@ -161,8 +161,11 @@ fn copy_some(spool: &SegmentSpool, compaction: &mut Compaction) -> Result<bool, 
     }
     if copies.is_empty() {
         drop(log);
-        free(spool, number)?;
-        return Ok(true);
+        if free(spool, number)? {
+            return Ok(true);
+        }
+        // what waits in memory for space is to be written first
+        return Err(SpoolError::Full { doing: "give back segments of", path: spool.options.path.clone() });
     }
     let items: Vec<_> =
         copies.iter().map(|(_, copy)| Item { header: copy.header, body: &copy.body }).collect();

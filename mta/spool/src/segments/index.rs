@@ -25,7 +25,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(segment: u32, offset: u32, space: u32) -> Place {
-        Place { segment, packed: (offset / UNIT) << SIZE_BITS | space / UNIT }
+        Place { segment, packed: ((offset / UNIT) << SIZE_BITS) | (space / UNIT) }
     }
 
     pub(super) fn own_file() -> Place {
