@@ -154,8 +154,7 @@ fn a_stop_waits_for_what_is_in_flight_and_no_longer_than_its_bound() {
     for spawn in SPAWNS {
         let folder = tempfile::tempdir().unwrap();
         let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=100ms"]);
-        // one file a message can be counted from outside
-        let keys = format!("relayhost = \"{}\"\npaused = true\nstore = \"files\"", sink.address);
+        let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
         let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, "agents_max = 3"));
         fill(&mta, 40);
         mta.control("resume");
@@ -165,12 +164,12 @@ fn a_stop_waits_for_what_is_in_flight_and_no_longer_than_its_bound() {
         assert!(!pids.into_iter().any(alive), "{spawn}: a process is left");
         let sent = mta.log().matches(" status=sent ").count();
         assert!((3..40).contains(&sent), "{spawn}: {sent}");
-        assert_eq!(mta.queue_files().len(), 40 - sent, "{spawn}: the rest is queued");
+        assert_eq!(mta.queued(), 40 - sent, "{spawn}: the rest is queued");
         let ledger = sink.stop();
         assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&sent.into(), &0.into()), "{spawn}");
 
         let silent = Sink::start(folder.path(), "silent", &["--delay", "dot=100s"]);
-        let keys = format!("relayhost = \"{}\"\nstore = \"files\"", silent.address);
+        let keys = format!("relayhost = \"{}\"", silent.address);
         let delivery = "agents_max = 3\nstop_bound = \"100ms\"";
         let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, delivery));
         eventually("deliveries are in flight", || mta.control("status")["agents"]["busy"] == 3);
@@ -178,7 +177,7 @@ fn a_stop_waits_for_what_is_in_flight_and_no_longer_than_its_bound() {
         assert!(mta.process.terminate().success(), "{spawn}: {}", mta.log());
         assert!(began.elapsed() < PROMPTLY, "{spawn}: {:?}", began.elapsed());
         assert!(!pids.into_iter().any(alive), "{spawn}: a process is left");
-        assert_eq!(mta.queue_files().len(), 40 - sent, "{spawn}: nothing is lost");
+        assert_eq!(mta.queued(), 40 - sent, "{spawn}: nothing is lost");
     }
 }
 

@@ -310,8 +310,7 @@ fn ids_are_never_given_twice() {
 #[test]
 fn refuses_what_is_not_its_spool_and_says_why() {
     let dir = tempfile::tempdir().expect("a folder");
-    let refusal =
-        |path: &Path| FilesSpool::open(path, Durability::Full).expect_err("is refused").to_string();
+    let refusal = |path: &Path| FilesSpool::open(path, Durability::Full).expect_err("is refused").to_string();
 
     let file = dir.path().join("file");
     fs::write(&file, "x").expect("writes");
