@@ -6,7 +6,7 @@
 
 use super::index::Place;
 use super::log::{file_name, file_number, spare_number};
-use super::record::{Header, Kind, OWN_FILE, decode_status};
+use super::record::{HEADER_BYTES, Header, Kind, OWN_FILE, Seen, decode_status};
 use super::scan::{Found, scan};
 use super::table::Segment;
 use super::{SegmentSpool, lock};
@@ -167,8 +167,8 @@ impl Gathered {
         file.read_exact_at(&mut bytes, u64::from(latest.offset))
             .map_err(|error| spool.unreadable(place, error))?;
         let seen = Header::decode(&bytes, latest.segment, latest.offset);
-        let super::Seen::Record(header) = seen else { return Ok(None) };
-        let body = &bytes[super::HEADER_BYTES..super::HEADER_BYTES + header.body_bytes as usize];
+        let Seen::Record(header) = seen else { return Ok(None) };
+        let body = &bytes[HEADER_BYTES..HEADER_BYTES + header.body_bytes as usize];
         lock(&spool.table).note_state(id, latest.segment);
         Ok(decode_status(body).ok())
     }
