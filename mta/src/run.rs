@@ -13,7 +13,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use supervisor::starter::{Descriptors, QueueEnds, Roles};
 use sys::privilege::User;
 
@@ -60,7 +60,9 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     }
     // so that what comes from many agents is taken in together; without it the MTA is only a little slower
     let _ = sys::schedule::as_batch();
-    delivery::rehearse(sys::clock::now());
+    delivery::rehearse(Instant::now());
+    // as above: this clock is found at its first use
+    sys::clock::monotonic_ns();
     let roles = roles(&config);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
