@@ -6,7 +6,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use delivery::{EpochMs, QueueId};
-use scheduler::{Disposition, Entry, Limits, Next, Outcome, Report, Scheduler};
+use scheduler::{Disposition, Entry, Limits, Next, Outcome, Report, Scheduler, SenderId};
 use smtp::client::HopStatus;
 use std::hint::black_box;
 use std::time::Duration;
@@ -30,7 +30,14 @@ fn filled(queued: u64, over_ms: u64) -> Scheduler {
 fn enqueue(scheduler: &mut Scheduler, n: u64, due: EpochMs) {
     let number = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % DESTINATIONS;
     let destination = scheduler.destination(NAMES.with(|names| names[number as usize]));
-    scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due, attempts: 0 });
+    scheduler.enqueue(Entry {
+        id: QueueId(n),
+        destination,
+        sender: SenderId(0),
+        born: START,
+        due,
+        attempts: 0,
+    });
 }
 
 thread_local! {

@@ -2,7 +2,7 @@
 
 use crate::routes::Routes;
 use delivery::{Envelope, EpochMs, MAX_RECIPIENTS_PER_REQUEST, NextHop, QueueId, RecipientState};
-use scheduler::{Entry, EntryId, Scheduler};
+use scheduler::{Entry, EntryId, Scheduler, SenderId};
 use std::collections::{BTreeMap, HashMap};
 
 pub struct QueuedMessage {
@@ -66,6 +66,7 @@ impl Mail {
         due: EpochMs,
     ) -> Vec<u16> {
         let Some(message) = self.messages.get(&id) else { return Vec::new() };
+        let sender = SenderId::of(message.envelope.reverse_path.as_str().as_bytes());
         let mut by_hop: BTreeMap<&NextHop, Vec<u16>> = BTreeMap::new();
         let mut unroutable = Vec::new();
         for index in recipients {
@@ -77,7 +78,7 @@ impl Mail {
         for (hop, recipients) in by_hop {
             let destination = self.scheduler.destination(hop.as_str());
             for batch in recipients.chunks(MAX_RECIPIENTS_PER_REQUEST) {
-                let entry = self.scheduler.enqueue(Entry { id, destination, born, due, attempts });
+                let entry = self.scheduler.enqueue(Entry { id, destination, sender, born, due, attempts });
                 self.batches.insert(entry, Batch { id, recipients: batch.to_vec(), agents_lost: 0 });
             }
         }

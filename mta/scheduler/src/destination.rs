@@ -13,12 +13,12 @@ pub(crate) const IDLE_DESTINATIONS_MAX: usize = 4096;
 
 pub(crate) struct Destination {
     name: Arc<str>,
-    /// Entries that may be delivered now, oldest first; `ready_count` of them were not removed.
+    /// Entries that may be delivered now, oldest first; `ready_count` of them.
     pub(crate) ready: List,
     pub(crate) ready_count: u32,
     /// Deliveries under way.
     pub(crate) busy: u32,
-    /// Entries in any state but removed.
+    /// Entries in any state but removed ones.
     pub(crate) entries: u32,
     pub(crate) window: Window,
     pub(crate) bounds: Bounds,
@@ -100,6 +100,11 @@ impl Destinations {
 
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut Destination {
         &mut self.all[index as usize]
+    }
+
+    /// All numbers are below it.
+    pub(crate) fn count(&self) -> u32 {
+        self.all.len() as u32
     }
 
     fn insert(&mut self, name: Arc<str>) -> u32 {

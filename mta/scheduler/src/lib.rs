@@ -15,6 +15,8 @@
 //!                 └───────────────────────── retry ────────────────┘
 //! ```
 //!
+//! The operator's `hold`, `release`, `requeue`, `flush` and `remove` work in every state.
+//!
 //! Destinations with ready entries and an open window are served in turn, one entry each; entries of a
 //! destination in the order in which they became due. Every step is O(1) (a dead destination: O(log) of those
 //! dead), whatever waits: nothing scans the queue.
@@ -23,6 +25,7 @@ mod clock;
 mod destination;
 mod entry;
 mod machine;
+mod operator;
 mod wheel;
 mod window;
 
@@ -72,6 +75,22 @@ impl Default for Limits {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct DestinationId(u32);
 
+/// Whose mail it is: entries of one sender wait for one another, those of different senders do not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct SenderId(pub u32);
+
+impl SenderId {
+    /// The same for the same reverse-path; two that meet in one number share their turns, which is all that follows.
+    pub fn of(reverse_path: &[u8]) -> SenderId {
+        // FNV-1a
+        SenderId(
+            reverse_path
+                .iter()
+                .fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)),
+        )
+    }
+}
+
 /// Names an entry until it is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct EntryId {
@@ -84,6 +103,7 @@ pub struct EntryId {
 pub struct Entry {
     pub id: QueueId,
     pub destination: DestinationId,
+    pub sender: SenderId,
     /// When the message was received; its age decides about back-off and expiry.
     pub born: EpochMs,
     /// Not to be delivered before.
@@ -138,4 +158,6 @@ pub struct Counts {
     pub due: u64,
     /// Waiting for a later time: their own, or the end of a dead destination's rest.
     pub deferred: u64,
+    /// Held by the operator (those with an agent count as active until they come back).
+    pub held: u64,
 }

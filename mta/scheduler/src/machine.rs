@@ -5,12 +5,10 @@
 
 use crate::clock::Clock;
 use crate::destination::Destinations;
-use crate::entry::{END_OF_TIME_MS, Ms48, Slab, State};
+use crate::entry::{END_OF_TIME_MS, Ms48, Record, Slab, State};
 use crate::wheel::{Popped, Wheel};
 use crate::window::Bounds;
-use crate::{
-    Counts, DestinationId, Disposition, Entry, EntryId, Limits, Next, Outcome, RETRY_JITTER, Report,
-};
+use crate::{DestinationId, Disposition, Entry, EntryId, Limits, Next, Outcome, RETRY_JITTER, Report};
 use delivery::{EpochMs, QueueId};
 use smtp::client::HopStatus;
 use std::cmp::Reverse;
@@ -21,20 +19,23 @@ use std::time::Duration;
 const POLL_TIMER_STEPS_MAX: u32 = 128;
 
 pub struct Scheduler {
-    limits: Limits,
-    clock: Clock,
-    slab: Slab,
-    wheel: Wheel,
-    destinations: Destinations,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) slab: Slab,
+    pub(crate) wheel: Wheel,
+    pub(crate) destinations: Destinations,
     /// Destinations that can be served, each at most once, in the order of service.
     round: VecDeque<u32>,
     /// Ends of dead destinations that have ready entries: (moment, destination).
-    dead: BinaryHeap<Reverse<(u64, u32)>>,
-    active: u64,
-    ready: u64,
+    pub(crate) dead: BinaryHeap<Reverse<(u64, u32)>>,
+    pub(crate) active: u64,
+    pub(crate) ready: u64,
     /// Of `ready`: those whose destination is dead.
-    ready_of_dead: u64,
-    waiting: u64,
+    pub(crate) ready_of_dead: u64,
+    pub(crate) waiting: u64,
+    pub(crate) held: u64,
+    /// Destinations of which everything is to be due now, and the record that each search has come to.
+    pub(crate) sweeps: VecDeque<(u32, u32)>,
     random: fastrand::Rng,
 }
 
@@ -55,6 +56,8 @@ impl Scheduler {
             ready: 0,
             ready_of_dead: 0,
             waiting: 0,
+            held: 0,
+            sweeps: VecDeque::new(),
             random,
         }
     }
@@ -80,9 +83,10 @@ impl Scheduler {
     }
 
     pub fn enqueue(&mut self, entry: Entry) -> EntryId {
-        let Entry { id, destination, born, due, attempts } = entry;
+        let Entry { id, destination, sender, born, due, attempts } = entry;
         let due_ms = self.clock.own_ms(due);
-        let index = self.slab.insert(id.0, destination.0, born.0, due_ms, attempts);
+        let record = Record::new(id.0, destination.0, sender.0, born.0, due_ms, attempts);
+        let index = self.slab.insert(record);
         self.destinations.get_mut(destination.0).entries += 1;
         self.wait(index, due_ms);
         EntryId { index, generation: self.slab.get(index).generation }
@@ -131,9 +135,12 @@ impl Scheduler {
         let record = self.slab.get_mut(index);
         record.attempts = record.attempts.saturating_add(1);
         record.due = Ms48::new(due_ms);
-        record.state = State::Waiting;
         let attempts = record.attempts;
-        self.wait(index, due_ms);
+        if record.state == State::ActiveHeld {
+            self.put_aside(index);
+        } else {
+            self.wait(index, due_ms);
+        }
         Disposition::Retry { due, attempts }
     }
 
@@ -142,75 +149,17 @@ impl Scheduler {
     pub fn put_back(&mut self, now: EpochMs, entry: EntryId) {
         self.clock.read(now);
         let Some(index) = self.end_of_delivery(entry, None) else { return };
-        if self.slab.get(index).state == State::ActiveRemoved {
-            self.slab.free(index);
-        } else {
-            self.make_ready(index);
+        match self.slab.get(index).state {
+            State::ActiveRemoved => self.slab.free(index),
+            State::ActiveHeld => self.put_aside(index),
+            _ => self.make_ready(index),
         }
-    }
-
-    /// Takes the entry out of the queue, also while it is under way (its report is `Gone` then). False when
-    /// it was gone before.
-    pub fn remove(&mut self, entry: EntryId) -> bool {
-        let Some(state) = self.find(entry) else { return false };
-        let index = entry.index;
-        let destination_index = self.slab.get(index).destination;
-        let destination = self.destinations.get_mut(destination_index);
-        match state {
-            State::Free | State::Removed | State::ActiveRemoved => return false,
-            State::Waiting => {
-                self.waiting -= 1;
-                self.slab.get_mut(index).state = State::Removed;
-            }
-            State::Ready => {
-                self.slab.get_mut(index).state = State::Removed;
-                destination.ready_count -= 1;
-                self.ready -= 1;
-                if destination.window.dead_until_ms().is_some() {
-                    self.ready_of_dead -= 1;
-                }
-                if destination.ready_count == 0 {
-                    while let Some(removed) = destination.ready.pop_front(&mut self.slab) {
-                        self.slab.free(removed);
-                    }
-                }
-            }
-            State::Active => self.slab.get_mut(index).state = State::ActiveRemoved,
-        }
-        let destination = self.destinations.get_mut(destination_index);
-        destination.entries -= 1;
-        self.destinations.note_if_idle(destination_index);
-        true
-    }
-
-    /// What is queued under this name now.
-    pub fn entry(&self, entry: EntryId) -> Option<Entry> {
-        match self.find(entry)? {
-            State::Free | State::Removed | State::ActiveRemoved => None,
-            State::Waiting | State::Ready | State::Active => {
-                let record = self.slab.get(entry.index);
-                Some(Entry {
-                    id: QueueId(record.id),
-                    destination: DestinationId(record.destination),
-                    born: EpochMs(record.born.get()),
-                    due: self.clock.wall(record.due.get()),
-                    attempts: record.attempts,
-                })
-            }
-        }
-    }
-
-    pub fn counts(&mut self, now: EpochMs) -> Counts {
-        let now_ms = self.clock.read(now);
-        while !self.advance(now_ms, u32::MAX) {}
-        let due = self.ready - self.ready_of_dead;
-        Counts { active: self.active, due, deferred: self.waiting + self.ready_of_dead }
     }
 
     /// When the next deferred entry or dead destination comes due, if any does.
     pub fn next_due(&self) -> Option<EpochMs> {
         let revival = self.dead.peek().map(|Reverse((until_ms, _))| *until_ms);
-        let due = self.wheel.next_due_ms();
+        let due = if self.sweeps.is_empty() { self.wheel.next_due_ms() } else { Some(self.clock.now_ms()) };
         let next_ms = match (revival, due) {
             (Some(revival), Some(due)) => revival.min(due),
             (revival, due) => revival.or(due)?,
@@ -219,7 +168,7 @@ impl Scheduler {
     }
 
     /// Makes everything ready whose time has come; false when `steps` were not enough.
-    fn advance(&mut self, now_ms: u64, steps: u32) -> bool {
+    pub(crate) fn advance(&mut self, now_ms: u64, steps: u32) -> bool {
         while let Some(Reverse((until_ms, index))) = self.dead.peek().copied() {
             let destination = self.destinations.get_mut(index);
             let waited_for =
@@ -233,10 +182,12 @@ impl Scheduler {
             self.place(index);
         }
         for _ in 0..steps {
+            if self.sweep() {
+                continue;
+            }
             match self.wheel.pop(&mut self.slab, now_ms) {
                 Popped::Nothing => return true,
                 Popped::Moved => {}
-                Popped::Entry(index) if self.slab.get(index).state == State::Removed => self.slab.free(index),
                 Popped::Entry(index) => {
                     self.waiting -= 1;
                     self.make_ready(index);
@@ -255,13 +206,7 @@ impl Scheduler {
             if destination.ready_count == 0 || destination.busy >= destination.window.size() {
                 continue;
             }
-            let index = loop {
-                let index = destination.ready.pop_front(&mut self.slab).expect("ready_count counts the list");
-                if self.slab.get(index).state == State::Ready {
-                    break index;
-                }
-                self.slab.free(index);
-            };
+            let index = destination.ready.pop_front(&mut self.slab).expect("ready_count counts the list");
             destination.ready_count -= 1;
             destination.busy += 1;
             self.ready -= 1;
@@ -278,8 +223,8 @@ impl Scheduler {
     /// Frees the entry's slot; with a `verdict` on the host, also tells the window. None: it is not under way.
     fn end_of_delivery(&mut self, entry: EntryId, verdict: Option<(HopStatus, u64)>) -> Option<u32> {
         match self.find(entry)? {
-            State::Active | State::ActiveRemoved => {}
-            State::Free | State::Waiting | State::Ready | State::Removed => return None,
+            State::Active | State::ActiveHeld | State::ActiveRemoved => {}
+            State::Free | State::Waiting | State::Ready | State::Held => return None,
         }
         let index = self.slab.get(entry.index).destination;
         let destination = self.destinations.get_mut(index);
@@ -304,7 +249,7 @@ impl Scheduler {
     }
 
     /// Opens a dead destination's window if its time has come.
-    fn revive(&mut self, index: u32, now_ms: u64) {
+    pub(crate) fn revive(&mut self, index: u32, now_ms: u64) {
         let destination = self.destinations.get_mut(index);
         if destination.window.dead_until_ms().is_some_and(|until_ms| until_ms <= now_ms) {
             destination.window.reopen(now_ms);
@@ -313,7 +258,7 @@ impl Scheduler {
     }
 
     /// Puts a destination that can be served into the round, and a dead one that is waited for into the timer.
-    fn place(&mut self, index: u32) {
+    pub(crate) fn place(&mut self, index: u32) {
         let destination = self.destinations.get_mut(index);
         if destination.ready_count == 0 {
             return;
@@ -330,16 +275,17 @@ impl Scheduler {
     }
 
     /// Into the timer, or into its destination's queue when it is due already.
-    fn wait(&mut self, index: u32, due_ms: u64) {
+    pub(crate) fn wait(&mut self, index: u32, due_ms: u64) {
         if due_ms <= self.clock.now_ms() {
             self.make_ready(index);
         } else {
             self.waiting += 1;
+            self.slab.get_mut(index).state = State::Waiting;
             self.wheel.insert(&mut self.slab, index);
         }
     }
 
-    fn make_ready(&mut self, index: u32) {
+    pub(crate) fn make_ready(&mut self, index: u32) {
         let record = self.slab.get_mut(index);
         record.state = State::Ready;
         let destination_index = record.destination;
@@ -355,14 +301,14 @@ impl Scheduler {
     }
 
     /// The entry is in no list any more and is over.
-    fn forget(&mut self, index: u32) {
+    pub(crate) fn forget(&mut self, index: u32) {
         let destination = self.slab.get(index).destination;
         self.slab.free(index);
         self.destinations.get_mut(destination).entries -= 1;
         self.destinations.note_if_idle(destination);
     }
 
-    fn find(&self, entry: EntryId) -> Option<State> {
+    pub(crate) fn find(&self, entry: EntryId) -> Option<State> {
         self.slab
             .find(entry.index)
             .filter(|record| record.generation == entry.generation)

@@ -77,6 +77,13 @@ impl Window {
         }
     }
 
+    /// A dead destination's rest ends now.
+    pub(crate) fn cut_death_short(&mut self, now_ms: u64) {
+        if let State::Dead { until_ms } = &mut self.state {
+            *until_ms = now_ms.min(*until_ms);
+        }
+    }
+
     /// Opens a dead window whose time has come, for one delivery: if that fails it is dead again.
     pub(crate) fn reopen(&mut self, now_ms: u64) {
         if self.dead_until_ms().is_some_and(|until_ms| until_ms <= now_ms) {

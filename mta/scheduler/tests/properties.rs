@@ -2,9 +2,9 @@
 
 use delivery::{EpochMs, QueueId};
 use proptest::prelude::*;
-use scheduler::{Disposition, Entry, EntryId, Limits, Next, Outcome, Report, Scheduler};
+use scheduler::{Disposition, Entry, EntryId, Limits, Next, Outcome, Report, Scheduler, SenderId};
 use smtp::client::HopStatus;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
 const START: EpochMs = EpochMs(1_800_000_000_000);
@@ -23,19 +23,21 @@ struct World {
     throttled: u8,
     lost_agents: u8,
     removed: u8,
+    /// In percent of the steps: the operator does something to some message.
+    operator: u8,
     /// The wall clock is set back by this much a few times.
     set_back_ms: u64,
 }
 
 fn world() -> impl Strategy<Value = World> {
     let mail = prop::collection::vec((0..6u64, prop_oneof![Just(0), 0..5_000u64, 0..20_000_000u64]), 1..120);
-    let shares = (0..=100u8, 0..=100u8, 0..10u8, 0..10u8);
+    let shares = (0..=100u8, 0..=100u8, 0..10u8, 0..10u8, prop_oneof![Just(0), 0..30u8]);
     let set_back_ms = prop_oneof![3 => Just(0), 1 => 1..100_000_000u64];
     // from 31 on a destination can die before its window is down to one
     let (concurrency, initial) = (prop_oneof![1..10u32, 10..60u32], prop_oneof![0..10u32, 10..80u32]);
     (any::<u64>(), 1..20usize, 1..6u64, mail, concurrency, initial, shares, set_back_ms).prop_map(
         |(seed, agents, destinations, mail, concurrency, initial, shares, set_back_ms)| {
-            let (deferred, throttled, lost_agents, removed) = shares;
+            let (deferred, throttled, lost_agents, removed, operator) = shares;
             World {
                 seed,
                 agents,
@@ -47,6 +49,7 @@ fn world() -> impl Strategy<Value = World> {
                 throttled,
                 lost_agents,
                 removed,
+                operator,
                 set_back_ms,
             }
         },
@@ -85,6 +88,8 @@ struct Simulation {
     /// Moment in true time before which the message must not be delivered.
     not_before_ms: HashMap<u64, u64>,
     ends: BTreeMap<u64, End>,
+    entries: Vec<EntryId>,
+    held: BTreeSet<u64>,
     history: Vec<String>,
 }
 
@@ -101,13 +106,23 @@ impl Simulation {
             busy: HashMap::new(),
             not_before_ms: HashMap::new(),
             ends: BTreeMap::new(),
+            entries: Vec::new(),
+            held: BTreeSet::new(),
             history: Vec::new(),
         };
         for (message, (destination, delay_ms)) in simulation.world.mail.clone().into_iter().enumerate() {
             let destination = simulation.destination(destination);
             let due = EpochMs(START.0 + delay_ms);
-            let entry = Entry { id: QueueId(message as u64), destination, born: START, due, attempts: 0 };
-            simulation.scheduler.enqueue(entry);
+            let entry = Entry {
+                id: QueueId(message as u64),
+                destination,
+                sender: SenderId(0),
+                born: START,
+                due,
+                attempts: 0,
+            };
+            let entry = simulation.scheduler.enqueue(entry);
+            simulation.entries.push(entry);
             simulation.not_before_ms.insert(message as u64, delay_ms);
         }
         simulation
@@ -138,6 +153,7 @@ impl Simulation {
             self.elapsed_ms >= self.not_before_ms[&message],
             "message {message} was delivered before it was due"
         );
+        assert!(!self.held.contains(&message), "message {message} was delivered while held");
         assert!(!self.ends.contains_key(&message), "message {message} came back after its end");
         assert!(
             self.under_way.iter().all(|r| r.0.2 != message),
@@ -147,9 +163,14 @@ impl Simulation {
         let end_ms = self.elapsed_ms + self.random.u64(1..60_000);
         self.under_way.push(std::cmp::Reverse((end_ms, entry, message)));
         if self.random.u8(0..100) < self.world.removed {
-            assert!(self.scheduler.remove(entry) && !self.scheduler.remove(entry));
-            self.end(message, End::Removed);
+            self.remove(message);
         }
+    }
+
+    fn remove(&mut self, message: u64) {
+        let entry = self.entries[message as usize];
+        assert!(self.scheduler.remove(entry) && !self.scheduler.remove(entry));
+        self.end(message, End::Removed);
     }
 
     fn finish(&mut self, entry: EntryId, message: u64) {
@@ -188,14 +209,70 @@ impl Simulation {
 
     fn end(&mut self, message: u64, end: End) {
         assert!(self.ends.insert(message, end).is_none(), "message {message} ended twice");
+        self.held.remove(&message);
+    }
+
+    fn is_under_way(&self, message: u64) -> bool {
+        self.under_way.iter().any(|r| r.0.2 == message)
+    }
+
+    /// The operator does one thing, and is told the truth about whether it was done.
+    fn operate(&mut self) {
+        let message = self.random.u64(0..self.world.mail.len() as u64);
+        let (now, entry) = (self.now(), self.entries[message as usize]);
+        let (gone, under_way) = (self.ends.contains_key(&message), self.is_under_way(message));
+        match self.random.u8(0..6) {
+            0 => {
+                let held = self.scheduler.hold(entry);
+                assert_eq!(held, !gone && self.held.insert(message), "hold of message {message}");
+            }
+            1 => {
+                assert_eq!(self.scheduler.release(now, entry), self.held.remove(&message));
+            }
+            2 => {
+                let requeued = self.scheduler.requeue(now, entry);
+                assert_eq!(requeued, !gone && !under_way, "requeue of message {message}");
+                if requeued {
+                    self.held.remove(&message);
+                    self.not_before_ms.insert(message, 0);
+                }
+            }
+            3 if !gone => self.remove(message),
+            4 => {
+                self.scheduler.flush(now);
+                for message in 0..self.world.mail.len() as u64 {
+                    if !self.held.contains(&message) && !self.is_under_way(message) {
+                        self.not_before_ms.insert(message, 0);
+                    }
+                }
+                let counts = self.scheduler.counts(now);
+                assert_eq!(counts.deferred, 0, "after a flush nothing is deferred");
+            }
+            _ => {
+                let number = self.random.u64(0..6);
+                let destination = self.destination(number);
+                self.scheduler.flush_destination(now, destination);
+                // to its end: what is deferred before that may be flushed too
+                self.scheduler.counts(now);
+                for message in 0..self.world.mail.len() as u64 {
+                    let its = self.destination_of(message) == number % self.world.destinations;
+                    if its && !self.held.contains(&message) && !self.is_under_way(message) {
+                        self.not_before_ms.insert(message, 0);
+                    }
+                }
+            }
+        }
     }
 
     fn check_counts(&mut self) {
         let counts = self.scheduler.counts(self.now());
+        let held_active = self.held.iter().filter(|message| self.is_under_way(**message)).count();
+        assert_eq!(counts.held as usize, self.held.len() - held_active);
         assert_eq!(counts.active as usize, self.under_way.len());
         let queued = self.world.mail.len() - self.ends.len();
         let removed_active = self.under_way.iter().filter(|r| self.ends.contains_key(&r.0.2)).count();
-        assert_eq!((counts.active + counts.due + counts.deferred) as usize, queued + removed_active);
+        let all = counts.active + counts.due + counts.deferred + counts.held;
+        assert_eq!(all as usize, queued + removed_active);
     }
 
     /// Runs until nothing is left; the bound on steps is what makes starvation a failure.
@@ -207,6 +284,9 @@ impl Simulation {
             if self.set_backs_left > 0 && self.random.u8(0..50) == 0 {
                 self.set_backs_left -= 1;
                 self.set_back_ms += self.world.set_back_ms.min(self.elapsed_ms - self.set_back_ms);
+            }
+            if self.random.u8(0..100) < self.world.operator {
+                self.operate();
             }
             let wake_ms = if self.under_way.len() < self.world.agents {
                 match self.scheduler.poll(self.now()) {
@@ -224,6 +304,12 @@ impl Simulation {
                     Next::Blocked => {
                         assert!(!self.under_way.is_empty(), "blocked with nothing under way");
                         None
+                    }
+                    Next::Empty if !self.held.is_empty() => {
+                        for message in std::mem::take(&mut self.held) {
+                            assert!(self.scheduler.release(self.now(), self.entries[message as usize]));
+                        }
+                        continue;
                     }
                     Next::Empty => {
                         assert!(self.under_way.is_empty());
@@ -281,7 +367,7 @@ proptest! {
             // a few new ones between the steps, so that they meet a wheel that has turned
             for (n, delay) in dues.by_ref().take(4) {
                 let due = now.0.saturating_add(delay);
-                scheduler.enqueue(Entry { id: QueueId(n as u64), destination, born: now, due: EpochMs(due), attempts: 0 });
+                scheduler.enqueue(Entry { id: QueueId(n as u64), destination, sender: SenderId(0), born: now, due: EpochMs(due), attempts: 0 });
                 queued.entry(due.min((1 << 48) - 1)).or_default().push(n as u64);
             }
             now.0 += step;

@@ -1,7 +1,7 @@
 //! What the scheduler does in situations that a postmaster knows.
 
 use delivery::{EpochMs, QueueId};
-use scheduler::{Disposition, Entry, Limits, Next, Outcome, Report, Scheduler};
+use scheduler::{Disposition, Entry, Limits, Next, Outcome, Report, Scheduler, SenderId};
 use smtp::client::HopStatus;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ fn destinations_take_turns_and_each_serves_its_own_in_order() {
         scheduler.enqueue(Entry {
             id: QueueId(n),
             destination: names[0],
+            sender: SenderId(0),
             born: START,
             due: START,
             attempts: 0,
@@ -24,7 +25,14 @@ fn destinations_take_turns_and_each_serves_its_own_in_order() {
     }
     for n in [1000, 1001] {
         let destination = names[n as usize - 999];
-        scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+        scheduler.enqueue(Entry {
+            id: QueueId(n),
+            destination,
+            sender: SenderId(0),
+            born: START,
+            due: START,
+            attempts: 0,
+        });
     }
     let order: Vec<u64> = std::iter::from_fn(|| match scheduler.poll(START) {
         Next::Deliver(_, id, _) => Some(id.0),
@@ -46,7 +54,14 @@ fn a_destination_with_a_limit_of_its_own_keeps_to_it_and_leaves_the_rest_to_othe
     assert_eq!(windows(&scheduler), [2, 4, 4]);
     for n in 0..900 {
         let destination = names[n as usize % 3];
-        scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+        scheduler.enqueue(Entry {
+            id: QueueId(n),
+            destination,
+            sender: SenderId(0),
+            born: START,
+            due: START,
+            attempts: 0,
+        });
     }
     let mut busy = std::collections::VecDeque::new();
     for _ in 0..300 {
@@ -64,7 +79,14 @@ fn a_dead_destination_rests_and_holds_nobody_up() {
     let mut scheduler = Scheduler::new(Limits::default());
     let (dead, well) = (scheduler.destination("dead.test:25"), scheduler.destination("well.test:25"));
     for n in 0..100 {
-        scheduler.enqueue(Entry { id: QueueId(n), destination: dead, born: START, due: START, attempts: 0 });
+        scheduler.enqueue(Entry {
+            id: QueueId(n),
+            destination: dead,
+            sender: SenderId(0),
+            born: START,
+            due: START,
+            attempts: 0,
+        });
     }
     let mut tried = 0;
     let mut now = START;
@@ -82,7 +104,14 @@ fn a_dead_destination_rests_and_holds_nobody_up() {
         "94 wait for the host, 6 for themselves"
     );
 
-    scheduler.enqueue(Entry { id: QueueId(100), destination: well, born: now, due: now, attempts: 0 });
+    scheduler.enqueue(Entry {
+        id: QueueId(100),
+        destination: well,
+        sender: SenderId(0),
+        born: now,
+        due: now,
+        attempts: 0,
+    });
     let Next::Deliver(entry, QueueId(100), _) = scheduler.poll(now) else {
         panic!("the well one is held up")
     };
@@ -105,8 +134,14 @@ fn retries_of_mail_deferred_together_spread() {
         let mut scheduler =
             Scheduler::new(Limits { seed, initial_destination_concurrency: 20, ..Limits::default() });
         let destination = scheduler.destination("mx.test:25");
-        let entries =
-            (0..20).map(|n| Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+        let entries = (0..20).map(|n| Entry {
+            id: QueueId(n),
+            destination,
+            sender: SenderId(0),
+            born: START,
+            due: START,
+            attempts: 0,
+        });
         for entry in entries {
             scheduler.enqueue(entry);
         }
@@ -130,7 +165,8 @@ fn retries_of_mail_deferred_together_spread() {
 fn old_names_of_entries_find_nothing() {
     let mut scheduler = Scheduler::new(Limits::default());
     let destination = scheduler.destination("mx.test:25");
-    let entry = |n| Entry { id: QueueId(n), destination, born: START, due: START, attempts: 3 };
+    let entry =
+        |n| Entry { id: QueueId(n), destination, sender: SenderId(0), born: START, due: START, attempts: 3 };
     let first = scheduler.enqueue(entry(1));
     assert!(scheduler.remove(first));
     let _ = scheduler.poll(START);
@@ -150,7 +186,14 @@ fn a_late_success_frees_what_waits_for_a_dead_destination() {
     let mut scheduler = Scheduler::new(limits);
     let destination = scheduler.destination("mx.test:25");
     for n in 0..150 {
-        scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+        scheduler.enqueue(Entry {
+            id: QueueId(n),
+            destination,
+            sender: SenderId(0),
+            born: START,
+            due: START,
+            attempts: 0,
+        });
     }
     let under_way: Vec<_> = std::iter::from_fn(|| match scheduler.poll(START) {
         Next::Deliver(entry, ..) => Some(entry),
@@ -173,7 +216,14 @@ fn a_destination_that_dies_while_it_has_a_turn_is_passed_over() {
     let mut scheduler = Scheduler::new(limits);
     let destination = scheduler.destination("mx.test:25");
     for n in 0..100 {
-        scheduler.enqueue(Entry { id: QueueId(n), destination, born: START, due: START, attempts: 0 });
+        scheduler.enqueue(Entry {
+            id: QueueId(n),
+            destination,
+            sender: SenderId(0),
+            born: START,
+            due: START,
+            attempts: 0,
+        });
     }
     // one agent: the window is never full, so the destination always has a place in the round
     while scheduler.window(destination) > 0 {
@@ -187,7 +237,14 @@ fn a_destination_that_dies_while_it_has_a_turn_is_passed_over() {
 fn a_clock_set_back_makes_no_wait_longer_or_shorter() {
     let mut scheduler = Scheduler::new(Limits::default());
     let destination = scheduler.destination("mx.test:25");
-    scheduler.enqueue(Entry { id: QueueId(1), destination, born: START, due: START, attempts: 0 });
+    scheduler.enqueue(Entry {
+        id: QueueId(1),
+        destination,
+        sender: SenderId(0),
+        born: START,
+        due: START,
+        attempts: 0,
+    });
     let Next::Deliver(entry, ..) = scheduler.poll(START) else { panic!("it is due") };
     let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
     let Disposition::Retry { due, .. } = scheduler.report(START, entry, report) else {
@@ -197,6 +254,13 @@ fn a_clock_set_back_makes_no_wait_longer_or_shorter() {
     let before = EpochMs(START.0 - day.as_millis() as u64);
     assert_eq!(scheduler.poll(before), Next::Sleep(EpochMs(before.0 + due.since(START).as_millis() as u64)));
     // and what is new is due at once
-    scheduler.enqueue(Entry { id: QueueId(2), destination, born: before, due: before, attempts: 0 });
+    scheduler.enqueue(Entry {
+        id: QueueId(2),
+        destination,
+        sender: SenderId(0),
+        born: before,
+        due: before,
+        attempts: 0,
+    });
     assert!(matches!(scheduler.poll(before), Next::Deliver(_, QueueId(2), _)));
 }
