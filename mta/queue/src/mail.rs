@@ -77,7 +77,9 @@ impl Mail {
         }
         for (hop, recipients) in by_hop {
             let destination = self.scheduler.destination(hop.as_str());
-            for batch in recipients.chunks(MAX_RECIPIENTS_PER_REQUEST) {
+            let together =
+                usize::from(self.scheduler.recipients(destination)).min(MAX_RECIPIENTS_PER_REQUEST);
+            for batch in recipients.chunks(together) {
                 let entry = self.scheduler.enqueue(Entry { id, destination, sender, born, due, attempts });
                 self.batches.insert(entry, Batch { id, recipients: batch.to_vec(), agents_lost: 0 });
             }

@@ -1,11 +1,17 @@
 //! What the scheduler does in situations that a postmaster knows.
 
 use delivery::{EpochMs, QueueId};
-use scheduler::{Disposition, Entry, Limits, Next, Outcome, Report, Scheduler, SenderId};
+use scheduler::{Disposition, Entry, Feedback, Limits, Next, Outcome, Report, Scheduler, SenderId};
 use smtp::client::HopStatus;
 use std::time::Duration;
 
 const START: EpochMs = EpochMs(1_800_000_000_000);
+
+/// Windows that move by one a delivery.
+fn by_ones() -> Limits {
+    let step = Feedback::Fixed(1.0);
+    Limits { positive_feedback: step, negative_feedback: step, ..Limits::default() }
+}
 
 #[test]
 fn destinations_take_turns_and_each_serves_its_own_in_order() {
@@ -44,8 +50,7 @@ fn destinations_take_turns_and_each_serves_its_own_in_order() {
 
 #[test]
 fn a_destination_with_a_limit_of_its_own_keeps_to_it_and_leaves_the_rest_to_others() {
-    let limits =
-        Limits { destination_concurrency: 8, initial_destination_concurrency: 4, ..Limits::default() };
+    let limits = Limits { destination_concurrency: 8, initial_destination_concurrency: 4, ..by_ones() };
     let mut scheduler = Scheduler::new(limits);
     scheduler.limit_destination("few.test:25", 2);
     scheduler.limit_destination("many.test:25", 30);
@@ -96,12 +101,12 @@ fn a_dead_destination_rests_and_holds_nobody_up() {
         let report = Report { outcome: Outcome::Retry, hop: HopStatus::Throttle };
         assert!(matches!(scheduler.report(now, entry, report), Disposition::Retry { attempts: 1, .. }));
     }
-    assert_eq!(tried, 6, "three cohorts of a window that closes from five to one");
+    assert_eq!(tried, 10, "three cohorts of a window that closes from five to one by 1/N");
     let counts = scheduler.counts(now);
     assert_eq!(
         (counts.active, counts.due, counts.deferred),
         (0, 0, 100),
-        "94 wait for the host, 6 for themselves"
+        "90 wait for the host, 10 for themselves"
     );
 
     scheduler.enqueue(Entry {
@@ -117,11 +122,11 @@ fn a_dead_destination_rests_and_holds_nobody_up() {
     };
     scheduler.report(now, entry, Report { outcome: Outcome::Finished, hop: HopStatus::Up });
 
-    let revival = EpochMs(START.0 + 60 + 300_000);
-    let own_retries = 6;
+    let revival = EpochMs(START.0 + 100 + 300_000);
+    let own_retries = 10;
     assert!(matches!(scheduler.poll(EpochMs(revival.0 - 1)), Next::Sleep(at) if at <= revival));
     assert_eq!(scheduler.counts(EpochMs(revival.0 - 1)).due, 0);
-    assert!((94..=94 + own_retries).contains(&scheduler.counts(revival).due));
+    assert!((90..=90 + own_retries).contains(&scheduler.counts(revival).due));
     let Next::Deliver(probe, ..) = scheduler.poll(revival) else { panic!("its rest is over") };
     assert!(matches!(scheduler.poll(revival), Next::Sleep(_) | Next::Blocked), "one probe at a time");
     scheduler.report(revival, probe, Report { outcome: Outcome::Finished, hop: HopStatus::Up });
@@ -182,7 +187,7 @@ fn old_names_of_entries_find_nothing() {
 #[test]
 fn a_late_success_frees_what_waits_for_a_dead_destination() {
     let (destination_concurrency, initial_destination_concurrency) = (50, 50);
-    let limits = Limits { destination_concurrency, initial_destination_concurrency, ..Limits::default() };
+    let limits = Limits { destination_concurrency, initial_destination_concurrency, ..by_ones() };
     let mut scheduler = Scheduler::new(limits);
     let destination = scheduler.destination("mx.test:25");
     for n in 0..150 {
@@ -212,7 +217,7 @@ fn a_late_success_frees_what_waits_for_a_dead_destination() {
 #[test]
 fn a_destination_that_dies_while_it_has_a_turn_is_passed_over() {
     let (destination_concurrency, initial_destination_concurrency) = (50, 50);
-    let limits = Limits { destination_concurrency, initial_destination_concurrency, ..Limits::default() };
+    let limits = Limits { destination_concurrency, initial_destination_concurrency, ..by_ones() };
     let mut scheduler = Scheduler::new(limits);
     let destination = scheduler.destination("mx.test:25");
     for n in 0..100 {
