@@ -26,6 +26,8 @@ pub(crate) struct Destination {
     placed: [Option<Lane>; 2],
     /// Deliveries under way.
     pub(crate) busy: u32,
+    /// Of these, retries that count against the retries' share.
+    pub(crate) busy_retries: u32,
     /// Entries in any state but removed ones.
     pub(crate) entries: u32,
     pub(crate) window: Window,
@@ -42,6 +44,8 @@ pub(crate) struct Destination {
     pub(crate) in_timer: bool,
     pub(crate) pace: Pace,
     slot_time_ms: f64,
+    /// It is counted among those with something ready or under way.
+    pub(crate) stirring: bool,
     /// The last delivery that ended went well.
     pub(crate) well: bool,
     /// No ready entry was born earlier.
@@ -230,6 +234,7 @@ impl Destinations {
             lines: [Line::EMPTY; 2],
             placed: [None; 2],
             busy: 0,
+            busy_retries: 0,
             entries: 0,
             window: Window::new(bounds),
             bounds,
@@ -241,6 +246,7 @@ impl Destinations {
             in_timer: false,
             pace: self.pace,
             slot_time_ms: 0.0,
+            stirring: false,
             well: false,
             oldest_born_ms: u64::MAX,
             idle_stamp: 0,

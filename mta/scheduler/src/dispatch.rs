@@ -88,7 +88,7 @@ impl Scheduler {
             if self.is_active(entry) && self.slab.get(entry.index).due.get() == began_ms {
                 let index = self.slab.get(entry.index).destination;
                 let destination = self.destinations.get_mut(index);
-                let (pace, busy) = (destination.pace, destination.busy);
+                let (pace, busy) = (destination.pace, destination.busy - destination.busy_retries);
                 destination.is_taking(self.slow_after_ms);
                 self.lanes.change(pace, Pace::Slow, busy);
                 self.place(index);
@@ -146,7 +146,7 @@ impl Scheduler {
     /// One entry of the destination whose turn it is.
     pub(crate) fn deliver(&mut self, now_ms: u64) -> Option<Next> {
         loop {
-            let ((index, kind), lane) = self.lanes.next()?;
+            let ((index, kind), lane) = self.lanes.next(self.stirring <= 1)?;
             let destination = self.destinations.get_mut(index);
             if *destination.placed_mut(kind) != Some(lane) {
                 // it has a place elsewhere since
@@ -166,6 +166,7 @@ impl Scheduler {
             let destination = self.destinations.get_mut(index);
             let entry_index = destination.line_mut(kind).pop(&mut self.slab).expect("it is not empty");
             destination.busy += 1;
+            destination.busy_retries += u32::from(lane.bounded_retry);
             self.ready -= 1;
             self.active += 1;
             self.lanes.begin(lane);
@@ -220,6 +221,7 @@ impl Scheduler {
     /// Puts the lines of a destination that can be served into their lanes, and a dead one that is waited for into the
     /// timer. To be called whenever one of these may have changed.
     pub(crate) fn place(&mut self, index: u32) {
+        self.note_stirring(index);
         let destination = self.destinations.get_mut(index);
         if destination.ready() == 0 || destination.at_gate {
             return;
@@ -243,6 +245,19 @@ impl Scheduler {
             let front = if self.lanes.by_age() { destination.line(kind).front() } else { None };
             let since_ms = front.map_or(0, |front| self.slab.get(front).due.get());
             self.lanes.put(lane, (index, kind), since_ms);
+        }
+    }
+
+    /// Keeps count of the destinations that have something ready or under way. To be called whenever that may have changed.
+    pub(crate) fn note_stirring(&mut self, index: u32) {
+        let destination = self.destinations.get_mut(index);
+        let stirs = destination.busy > 0 || destination.ready() > 0;
+        if std::mem::replace(&mut destination.stirring, stirs) != stirs {
+            if stirs {
+                self.stirring += 1;
+            } else {
+                self.stirring -= 1;
+            }
         }
     }
 
@@ -276,6 +291,7 @@ impl Scheduler {
             let index = destination.line_mut(kind).pop(&mut self.slab).expect("it is not empty");
             self.ready -= 1;
             self.ready_of_dead -= 1;
+            self.note_stirring(destination_index);
             let entry = EntryId { index, generation: self.slab.get(index).generation };
             let (id, destination) = (self.id(index), DestinationId(destination_index));
             let age = now.since(EpochMs(self.slab.get(index).born.get()));

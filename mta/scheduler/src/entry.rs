@@ -5,6 +5,8 @@
 //! operator holds or removes leaves its list at once. Records live in chunks that never move: growth copies nothing.
 //! Knows no clock and no rule of scheduling.
 
+use crate::EntryId;
+
 /// The last moment that a record can hold, in milliseconds (the year 10889).
 pub(crate) const END_OF_TIME_MS: u64 = (1 << 48) - 1;
 
@@ -172,6 +174,12 @@ impl Slab {
 
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut Record {
         &mut self.chunks[(index >> CHUNK_RECORDS_LOG2) as usize][index as usize & (CHUNK_RECORDS - 1)]
+    }
+
+    /// What names each record, free ones among them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = EntryId> {
+        let records = (0..).zip(self.chunks.iter().flatten());
+        records.map(|(index, record)| EntryId { index, generation: record.generation })
     }
 
     pub(crate) fn find(&self, index: u32) -> Option<&Record> {

@@ -1,9 +1,10 @@
 //! Who may have the next free slot of an agent: shares of all slots, by what is known of destination and entry.
 //!
 //! A destination that answers slowly without ever failing is invisible to window feedback, and a few of them hold every
-//! agent. So deliveries to slow destinations together have a bounded share of the slots, and destinations that have
-//! not answered yet a larger one. Retries to destinations that were not well last have a share of their own, so that
-//! slow failures cannot starve new mail. Inside a lane destinations take turns.
+//! agent. So deliveries of new mail to slow destinations together have a bounded share of the slots, and with those to
+//! destinations that have not answered yet a larger one. Retries to destinations that were not well last have a share
+//! of their own, so that slow failures cannot starve new mail. Inside a lane destinations take turns. A destination
+//! that is alone has nobody to leave slots to.
 //!
 //! Postfix's rules have one lane without a bound, in the order of the entries' age.
 
@@ -72,7 +73,7 @@ pub(crate) struct Shares {
 pub(crate) struct Lanes {
     rounds: [Round; LANES],
     shares: Shares,
-    /// Slots busy by pace of their destinations, as it is known now.
+    /// Slots busy by pace of their destinations, as it is known now; bounded retries apart.
     busy: [u32; 3],
     busy_retries: u32,
     /// The lane that is asked first; it moves on with every turn.
@@ -109,11 +110,12 @@ impl Lanes {
     }
 
     /// The next line of a lane that has slots left, with the lane that it was put into.
-    pub(crate) fn next(&mut self) -> Option<(Place, Lane)> {
+    /// `alone`: no other destination has anything to deliver, so that nobody is protected by the shares of pace.
+    pub(crate) fn next(&mut self, alone: bool) -> Option<(Place, Lane)> {
         for offset in 0..LANES {
             let number = (self.first + offset) % LANES;
             let lane = Lane::of_number(number);
-            if !self.has_slot(lane) {
+            if !self.has_slot(lane, alone) {
                 continue;
             }
             let place = match &mut self.rounds[number] {
@@ -127,29 +129,35 @@ impl Lanes {
         None
     }
 
-    fn has_slot(&self, lane: Lane) -> bool {
+    fn has_slot(&self, lane: Lane, alone: bool) -> bool {
         let [unproven, _, slow] = self.busy;
         let by_pace = match lane.pace {
             Pace::Unproven => unproven + slow < self.shares.unproven,
             Pace::Quick => true,
             Pace::Slow => slow < self.shares.slow,
         };
-        by_pace && (!lane.bounded_retry || self.busy_retries < self.shares.retries)
+        if lane.bounded_retry { self.busy_retries < self.shares.retries } else { alone || by_pace }
     }
 
     pub(crate) fn begin(&mut self, lane: Lane) {
-        self.busy[lane.pace as usize] += 1;
-        self.busy_retries += u32::from(lane.bounded_retry);
+        if lane.bounded_retry {
+            self.busy_retries += 1;
+        } else {
+            self.busy[lane.pace as usize] += 1;
+        }
         // new mail and retries in turn
         self.first = (lane.number() + LANES / 2) % LANES;
     }
 
     pub(crate) fn end(&mut self, pace: Pace, was_bounded_retry: bool) {
-        self.busy[pace as usize] -= 1;
-        self.busy_retries -= u32::from(was_bounded_retry);
+        if was_bounded_retry {
+            self.busy_retries -= 1;
+        } else {
+            self.busy[pace as usize] -= 1;
+        }
     }
 
-    /// A destination with `busy` slots is now known to be otherwise.
+    /// A destination with `busy` slots, bounded retries apart, is now known to be otherwise.
     pub(crate) fn change(&mut self, from: Pace, to: Pace, busy: u32) {
         self.busy[from as usize] -= busy;
         self.busy[to as usize] += busy;

@@ -56,9 +56,9 @@ pub struct Limits {
     pub retry_share: f64,
     /// A destination whose deliveries take longer than this is slow.
     pub slow_after: Duration,
-    /// Share of the slots for slow destinations together.
+    /// Share of the slots for new mail to slow destinations together.
     pub slow_share: f64,
-    /// Share of the slots for slow destinations and those that have not answered yet, together.
+    /// Share of the slots for new mail to slow destinations and those that have not answered yet, together.
     pub unproven_share: f64,
     /// Rules `Postfix`: messages in the active queue.
     pub active_limit: u64,
@@ -88,7 +88,7 @@ impl Default for Limits {
             retry_share: 0.5,
             slow_after: Duration::from_secs(10),
             slow_share: 0.1,
-            unproven_share: 0.5,
+            unproven_share: 0.25,
             active_limit: 20_000,
             seed: 0,
         }

@@ -44,6 +44,8 @@ pub struct Scheduler {
     /// Of `ready`: those whose destination is dead.
     pub(crate) ready_of_dead: u64,
     pub(crate) waiting: u64,
+    /// Destinations with something ready or under way.
+    pub(crate) stirring: u32,
     pub(crate) held: u64,
     /// Destinations of which everything is to be due now, and the record that each search has come to.
     pub(crate) sweeps: VecDeque<(u32, u32)>,
@@ -79,6 +81,7 @@ impl Scheduler {
             ready: 0,
             ready_of_dead: 0,
             waiting: 0,
+            stirring: 0,
             held: 0,
             sweeps: VecDeque::new(),
             random: fastrand::Rng::with_seed(limits.seed),
@@ -250,6 +253,7 @@ impl Scheduler {
         }
         let destination = self.destinations.get_mut(index);
         destination.busy -= 1;
+        destination.busy_retries -= u32::from(bounded_retry);
         self.active -= 1;
         self.lanes.end(destination.pace, bounded_retry);
         // its own state is about to change: it is not under way any more
@@ -281,7 +285,7 @@ impl Scheduler {
             }
         }
         if ours {
-            let (pace, busy) = (destination.pace, destination.busy);
+            let (pace, busy) = (destination.pace, destination.busy - destination.busy_retries);
             destination.took(slot_time_ms, self.slow_after_ms);
             destination.well = report.outcome == Outcome::Finished && report.hop == HopStatus::Up;
             self.lanes.change(pace, destination.pace, busy);

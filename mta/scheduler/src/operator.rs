@@ -134,6 +134,11 @@ impl Scheduler {
         }
     }
 
+    /// Everything queued, in no order. Looks at every record: for views of the queue, not for decisions.
+    pub fn entries(&self) -> impl Iterator<Item = (EntryId, Entry)> {
+        self.slab.names().filter_map(|entry| Some((entry, self.entry(entry)?)))
+    }
+
     pub fn counts(&mut self, now: EpochMs) -> Counts {
         let now_ms = self.clock.read(now);
         while !self.advance(now_ms, u32::MAX) {}
@@ -182,6 +187,8 @@ impl Scheduler {
                 if destination.window.dead_until_ms().is_some() {
                     self.ready_of_dead -= 1;
                 }
+                let destination = self.slab.get(index).destination;
+                self.note_stirring(destination);
             }
         }
     }

@@ -74,13 +74,7 @@ impl Schedule {
 impl Limits {
     /// When a message whose attempt number `attempts` (from 1) has just failed is tried again; `None`: never, it is
     /// given up. `now_ms` is on the scheduler's time, `random` from 0 to 1.
-    pub(crate) fn next_attempt_ms(
-        &self,
-        now_ms: u64,
-        age: Duration,
-        attempts: u16,
-        random: f64,
-    ) -> Option<u64> {
+    pub fn next_attempt_ms(&self, now_ms: u64, age: Duration, attempts: u16, random: f64) -> Option<u64> {
         let (minimal_ms, maximal_ms) = (ms(self.minimal_backoff), ms(self.maximal_backoff));
         let (age_ms, lifetime_ms) = (ms(age), ms(self.lifetime));
         if age_ms >= lifetime_ms {

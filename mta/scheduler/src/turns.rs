@@ -11,6 +11,7 @@
 
 use crate::entry::{List, Slab};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Postfix: default_delivery_slot_cost
 const SLOT_COST: i32 = 5;
@@ -116,7 +117,7 @@ type Place = (u32, u32);
 #[derive(Default)]
 struct Turns {
     flows: Vec<Flow>,
-    by_sender: HashMap<u32, u32>,
+    by_sender: HashMap<u32, u32, BuildHasherDefault<Spread>>,
     free: Vec<u32>,
     /// Large flows and the pool of small ones, the one in front first.
     order: VecDeque<Place>,
@@ -127,6 +128,26 @@ struct Turns {
     preempting: Option<Place>,
     /// Entries that the one in front has had in this turn.
     served: u32,
+}
+
+/// Senders' numbers are hashes already; this spreads them over the map. Who makes numbers meet slows down turns of
+/// one destination, and gains nothing.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ mixed >> 32;
+    }
 }
 
 impl Turns {

@@ -80,10 +80,9 @@ impl Window {
             self.size = busy.clamp(1, bounds.limit);
             (self.success, self.failure) = (0.0, 0.0);
         } else if self.size < bounds.limit && self.size < busy + bounds.initial {
-            let step = bounds.positive.at(self.size);
-            self.success += step;
-            // half a step against sums that rounding leaves just below 1
-            while self.success + step / 2.0 >= 1.0 && step > 0.0 {
+            self.success += bounds.positive.at(self.size);
+            // 1 but for rounding
+            while self.success >= 1.0 - 1e-9 {
                 self.success -= 1.0;
                 self.failure = 0.0;
                 self.size = (self.size + 1).min(bounds.limit);
@@ -103,8 +102,7 @@ impl Window {
         if self.failed_cohorts + 1e-9 >= bounds.failed_cohorts {
             return true;
         }
-        let step = bounds.negative.at(self.size);
-        self.failure -= step;
+        self.failure -= bounds.negative.at(self.size);
         // below 0 by more than rounding
         while self.failure < -1e-9 {
             self.failure += 1.0;
