@@ -145,8 +145,7 @@ impl Lanes {
         } else {
             self.busy[lane.pace as usize] += 1;
         }
-        // new mail and retries in turn
-        self.first = (lane.number() + LANES / 2) % LANES;
+        self.first = (lane.number() + 1) % LANES;
     }
 
     pub(crate) fn end(&mut self, pace: Pace, was_bounded_retry: bool) {

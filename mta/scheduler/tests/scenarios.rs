@@ -328,13 +328,14 @@ fn tarpits_together_have_a_share_of_the_slots_and_one_that_is_alone_has_all() {
     let begun = begin(&mut scheduler, soon, 100 - held.len());
     held.extend(begun);
     assert!(of(&held, well) >= 75, "{} of 100 slots for the well one", of(&held, well));
-    // when the tarpits' deliveries have ended, they have ten together
+    // when all have ended, the tarpits have ten together
     let at_last = EpochMs(soon.0 + 60_000);
-    for (entry, _) in held.extract_if(.., |(_, destination)| *destination != well) {
-        scheduler.report(at_last, entry, WELL);
+    held.sort_by_key(|(_, destination)| *destination != well);
+    for (entry, destination) in held.drain(..) {
+        scheduler.report(if destination == well { soon } else { at_last }, entry, WELL);
     }
-    let begun = begin(&mut scheduler, at_last, 100 - held.len());
-    held.extend(begun);
+    held = begin(&mut scheduler, at_last, 100);
+    assert_eq!(held.len(), 100);
     assert_eq!(held.len() - of(&held, well), 10);
 }
 
