@@ -80,7 +80,19 @@ fn real() -> Figures {
     let load = |to: &str, per_s: u32| {
         let mut command = mailrig();
         let rate = format!("{per_s}/s");
-        command.args(["send", &mta.address, "--quiet", "--to", to, "--rate", &rate, "--duration", "13s"]);
+        command.args([
+            "send",
+            &mta.address,
+            "--quiet",
+            "--to",
+            to,
+            "--rate",
+            &rate,
+            "--duration",
+            "13s",
+            "--max-lag",
+            "10s",
+        ]);
         Process { child: command.stdout(std::process::Stdio::null()).spawn().unwrap() }
     };
     let mut loads = [load("user@well.test", GOOD_PER_S), load("user@full.test", FAILING_PER_S)];
