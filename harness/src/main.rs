@@ -12,6 +12,7 @@ mod mta;
 mod queue;
 mod run;
 mod send;
+mod simulate;
 mod sink;
 mod size;
 
@@ -36,6 +37,8 @@ enum Command {
     Size(size::Args),
     /// Look at this machine, and at what the parts of the rig cost on it
     Doctor(doctor::Args),
+    /// Run the queue under virtual time: days in seconds
+    Simulate(simulate::Args),
     /// Load an SMTP server
     Send(Box<send::Args>),
     /// Be the remote site: accept, delay or refuse mail and keep a ledger of it
@@ -65,6 +68,7 @@ fn run_command() -> ExitCode {
         Command::Compare(args) => compare::main(args),
         Command::Size(args) => size::main(&args),
         Command::Doctor(args) => doctor::main(&args),
+        Command::Simulate(args) => simulate::main(args),
         Command::Send(args) => send::main(*args),
         Command::Sink(args) => sink::main(*args),
         Command::Mta(args) => mta::main(args),

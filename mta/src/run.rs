@@ -126,6 +126,7 @@ fn roles(
         routes: queue::Routes::new(config.transport.clone(), config.relayhost.clone()),
         scheduler: config.scheduler.clone(),
         concurrency_limits: config.concurrency_limits.clone(),
+        rules: config.rules.clone(),
         pool: config.pool.clone(),
         watchdog: config.watchdog,
         memory_limit: config.memory_max_bytes.is_some(),

@@ -2,7 +2,8 @@
 
 use crate::descriptors::DescriptorLimit;
 use crate::experiment::{
-    Dial, Driver, Durability, HoldState, Load, LoadModel, Mta, Queue, Spawn, Store, Subject, Tls, Trial,
+    Dial, Driver, Durability, HoldState, Load, LoadModel, Mta, Queue, Spawn, Store, Subject, Tarpits, Tls,
+    Trial,
 };
 use crate::order::{interleave, mix};
 use crate::raw::Count;
@@ -37,6 +38,7 @@ pub(crate) struct Point {
     /// Where the points sweep it.
     pub delay: Option<DelayRule>,
     pub hold: Option<HoldState>,
+    pub tarpits: Option<Tarpits>,
 }
 
 pub(crate) struct SubjectPlan {
@@ -105,6 +107,7 @@ impl Checker<'_> {
                 },
                 sink: sink.clone(),
                 hold: point.hold,
+                tarpits: point.tarpits,
                 tls: plan.tls,
             }
         });

@@ -8,6 +8,7 @@ mod bounce;
 mod control;
 mod delivering;
 mod endings;
+mod giving_up;
 mod intake;
 mod log;
 mod mail;

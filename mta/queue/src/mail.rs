@@ -6,7 +6,7 @@
 
 use crate::routes::Routes;
 use delivery::{Envelope, EpochMs, MAX_RECIPIENTS_PER_REQUEST, NextHop, QueueId, RecipientState};
-use scheduler::{Entry, EntryId, Scheduler, SenderId};
+use scheduler::{DestinationId, Entry, EntryId, Scheduler, SenderId};
 use spool::{Status, Stored};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -95,8 +95,10 @@ impl Mail {
         }
         for (hop, recipients) in by_hop {
             let destination = self.scheduler.destination(hop.as_str());
-            message.is_split |= recipients.len() > MAX_RECIPIENTS_PER_REQUEST;
-            for batch in recipients.chunks(MAX_RECIPIENTS_PER_REQUEST) {
+            let together =
+                usize::from(self.scheduler.recipients(destination)).min(MAX_RECIPIENTS_PER_REQUEST);
+            message.is_split |= recipients.len() > together;
+            for batch in recipients.chunks(together) {
                 let entry = self.scheduler.enqueue(Entry { id, destination, sender, born, due, attempts });
                 self.batches.insert(entry, Batch { id, recipients: batch.to_vec(), agents_lost: 0 });
                 message.batches += 1;
@@ -129,10 +131,17 @@ impl Mail {
     }
 
     /// An entry that is to be delivered, and has no batch: `stored` is its message, unless that is in core.
-    pub fn unpark(&mut self, entry: EntryId, stored: Option<Stored>) -> Option<()> {
-        let Entry { id, destination, attempts, due, .. } = self.scheduler.entry(entry)?;
+    pub fn unpark(
+        &mut self,
+        entry: EntryId,
+        id: QueueId,
+        destination: DestinationId,
+        stored: Option<Stored>,
+    ) -> Option<()> {
         if let Some(Stored { envelope, mut status, .. }) = stored {
-            (status.attempts, status.due) = (attempts, due);
+            if let Some(Entry { attempts, due, .. }) = self.scheduler.entry(entry) {
+                (status.attempts, status.due) = (attempts, due);
+            }
             let message = QueuedMessage { envelope, status, bounces: 0, batches: 0, is_split: false };
             self.messages.entry(id).or_insert(message);
         }

@@ -34,6 +34,7 @@ pub struct Settings {
     pub scheduler: scheduler::Limits,
     /// Next hops with a destination concurrency of their own.
     pub concurrency_limits: Vec<(NextHop, u32)>,
+    pub rules: Vec<scheduler::Rule>,
     pub pool: PoolLimits,
     /// An agent that has a delivery longer than this hangs.
     pub watchdog: Duration,
@@ -109,6 +110,7 @@ impl Manager {
         for (next_hop, concurrency) in &settings.concurrency_limits {
             scheduler.limit_destination(next_hop.as_str(), *concurrency);
         }
+        settings.rules.iter().cloned().for_each(|rule| scheduler.add_rule(rule));
         poller.watch(writer.wake(), Token::Writer)?;
         let mut manager = Manager {
             starter: Stream::new(channels.starter, Token::Starter, &poller)?,

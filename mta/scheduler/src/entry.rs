@@ -5,6 +5,8 @@
 //! operator holds or removes leaves its list at once. Records live in chunks that never move: growth copies nothing.
 //! Knows no clock and no rule of scheduling.
 
+use crate::EntryId;
+
 /// The last moment that a record can hold, in milliseconds (the year 10889).
 pub(crate) const END_OF_TIME_MS: u64 = (1 << 48) - 1;
 
@@ -37,6 +39,8 @@ pub(crate) enum State {
     Free,
     /// In the timer, for a later moment.
     Waiting,
+    /// Due; waits for a place in the active queue, where that has a limit.
+    Queued,
     /// In its destination's queue.
     Ready,
     /// With an agent; in no list.
@@ -59,10 +63,18 @@ pub(crate) struct Record {
     pub(crate) born: Ms48,
     /// On the scheduler's own time, which never goes back. Of an active entry: when its delivery began.
     pub(crate) due: Ms48,
-    pub(crate) attempts: u16,
+    /// Attempts in the low bits, flags above.
+    tally: u16,
     pub(crate) generation: u8,
     pub(crate) state: State,
 }
+
+/// The sender was told that the message is late.
+const WARNED: u16 = 1 << 15;
+/// The delivery under way counts against the retries' share of slots.
+const BOUNDED_RETRY: u16 = 1 << 14;
+/// More are not counted.
+const ATTEMPTS_MAX: u16 = BOUNDED_RETRY - 1;
 
 impl Record {
     /// A record in state `Waiting`, in no list.
@@ -82,10 +94,36 @@ impl Record {
             previous: END,
             born: Ms48::new(born_ms),
             due: Ms48::new(due_ms),
-            attempts,
+            tally: attempts.min(ATTEMPTS_MAX),
             generation: 0,
             state: State::Waiting,
         }
+    }
+
+    pub(crate) fn attempts(&self) -> u16 {
+        self.tally & ATTEMPTS_MAX
+    }
+
+    pub(crate) fn count_attempt(&mut self) {
+        if self.attempts() < ATTEMPTS_MAX {
+            self.tally += 1;
+        }
+    }
+
+    pub(crate) fn warned(&self) -> bool {
+        self.tally & WARNED != 0
+    }
+
+    pub(crate) fn set_warned(&mut self) {
+        self.tally |= WARNED;
+    }
+
+    pub(crate) fn bounded_retry(&self) -> bool {
+        self.tally & BOUNDED_RETRY != 0
+    }
+
+    pub(crate) fn set_bounded_retry(&mut self, bounded: bool) {
+        self.tally = self.tally & !BOUNDED_RETRY | if bounded { BOUNDED_RETRY } else { 0 };
     }
 }
 
@@ -136,6 +174,12 @@ impl Slab {
 
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut Record {
         &mut self.chunks[(index >> CHUNK_RECORDS_LOG2) as usize][index as usize & (CHUNK_RECORDS - 1)]
+    }
+
+    /// What names each record, free ones among them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = EntryId> {
+        let records = (0..).zip(self.chunks.iter().flatten());
+        records.map(|(index, record)| EntryId { index, generation: record.generation })
     }
 
     pub(crate) fn find(&self, index: u32) -> Option<&Record> {

@@ -13,7 +13,7 @@ impl Scheduler {
     pub fn hold(&mut self, entry: EntryId) -> bool {
         let index = entry.index;
         match self.find(entry) {
-            Some(State::Waiting | State::Ready) => {
+            Some(State::Waiting | State::Queued | State::Ready) => {
                 self.take_out(index);
                 self.put_aside(index);
             }
@@ -36,7 +36,14 @@ impl Scheduler {
                 self.wait(index, due_ms);
             }
             Some(State::ActiveHeld) => self.slab.get_mut(index).state = State::Active,
-            Some(State::Free | State::Waiting | State::Ready | State::Active | State::ActiveRemoved)
+            Some(
+                State::Free
+                | State::Waiting
+                | State::Queued
+                | State::Ready
+                | State::Active
+                | State::ActiveRemoved,
+            )
             | None => {
                 return false;
             }
@@ -52,7 +59,7 @@ impl Scheduler {
         match self.find(entry) {
             Some(State::Waiting) => self.take_out(index),
             Some(State::Held) => self.held -= 1,
-            Some(State::Ready) => return true,
+            Some(State::Queued | State::Ready) => return true,
             Some(State::Free | State::Active | State::ActiveHeld | State::ActiveRemoved) | None => {
                 return false;
             }
@@ -85,7 +92,7 @@ impl Scheduler {
     pub fn remove(&mut self, entry: EntryId) -> bool {
         let index = entry.index;
         match self.find(entry) {
-            Some(State::Waiting | State::Ready) => {
+            Some(State::Waiting | State::Queued | State::Ready) => {
                 self.take_out(index);
                 self.forget(index);
             }
@@ -108,7 +115,12 @@ impl Scheduler {
     pub fn entry(&self, entry: EntryId) -> Option<Entry> {
         match self.find(entry)? {
             State::Free | State::ActiveRemoved => None,
-            State::Waiting | State::Ready | State::Active | State::Held | State::ActiveHeld => {
+            State::Waiting
+            | State::Queued
+            | State::Ready
+            | State::Active
+            | State::Held
+            | State::ActiveHeld => {
                 let record = self.slab.get(entry.index);
                 Some(Entry {
                     id: QueueId(record.id),
@@ -116,16 +128,22 @@ impl Scheduler {
                     sender: SenderId(record.sender),
                     born: EpochMs(record.born.get()),
                     due: self.clock.wall(record.due.get()),
-                    attempts: record.attempts,
+                    attempts: record.attempts(),
                 })
             }
         }
     }
 
+    /// Everything queued, in no order. Looks at every record: for views of the queue, not for decisions.
+    pub fn entries(&self) -> impl Iterator<Item = (EntryId, Entry)> {
+        self.slab.names().filter_map(|entry| Some((entry, self.entry(entry)?)))
+    }
+
     pub fn counts(&mut self, now: EpochMs) -> Counts {
         let now_ms = self.clock.read(now);
         while !self.advance(now_ms, u32::MAX) {}
-        let due = self.ready - self.ready_of_dead;
+        let queued = self.active_queue.as_ref().map_or(0, |queue| queue.waiting);
+        let due = self.ready - self.ready_of_dead + queued;
         Counts { active: self.active, due, deferred: self.waiting + self.ready_of_dead, held: self.held }
     }
 
@@ -152,19 +170,26 @@ impl Scheduler {
         self.held += 1;
     }
 
-    /// Takes a waiting or ready entry out of the list that it is in.
+    /// Takes an entry that is waiting or may be delivered out of the list that it is in.
     fn take_out(&mut self, index: u32) {
         let record = self.slab.get(index);
-        if record.state == State::Waiting {
-            self.waiting -= 1;
-            return self.wheel.remove(&mut self.slab, index);
-        }
-        let destination = self.destinations.get_mut(record.destination);
-        destination.ready.unlink(&mut self.slab, index);
-        destination.ready_count -= 1;
-        self.ready -= 1;
-        if destination.window.dead_until_ms().is_some() {
-            self.ready_of_dead -= 1;
+        match (record.state, &mut self.active_queue) {
+            (State::Waiting, _) => {
+                self.waiting -= 1;
+                self.wheel.remove(&mut self.slab, index);
+            }
+            (State::Queued, Some(queue)) => queue.unlink(&mut self.slab, index),
+            _ => {
+                let (kind, turn) = self.line_of(index);
+                let destination = self.destinations.get_mut(self.slab.get(index).destination);
+                destination.line_mut(kind).unlink(&mut self.slab, index, turn);
+                self.ready -= 1;
+                if destination.window.dead_until_ms().is_some() {
+                    self.ready_of_dead -= 1;
+                }
+                let destination = self.slab.get(index).destination;
+                self.note_stirring(destination);
+            }
         }
     }
 

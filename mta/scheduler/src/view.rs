@@ -24,7 +24,7 @@ impl Scheduler {
             let Some(record) = self.slab.find(index) else { return };
             let standing = match record.state {
                 State::Waiting => Standing::Deferred,
-                State::Ready => Standing::Due,
+                State::Queued | State::Ready => Standing::Due,
                 State::Active | State::ActiveHeld => Standing::Active,
                 State::Held => Standing::Held,
                 State::Free | State::ActiveRemoved => continue,

@@ -2,7 +2,9 @@
 
 use delivery::{EpochMs, QueueId};
 use proptest::prelude::*;
-use scheduler::{Disposition, Entry, EntryId, Limits, Next, Outcome, Report, Scheduler, SenderId};
+use scheduler::{
+    Disposition, Entry, EntryId, Feedback, Limits, Next, Outcome, Report, Rule, Scheduler, SenderId,
+};
 use smtp::client::HopStatus;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
@@ -25,6 +27,10 @@ struct World {
     removed: u8,
     /// In percent of the steps: the operator does something to some message.
     operator: u8,
+    postfix: bool,
+    feedback: Feedback,
+    /// Deliveries a second to each destination.
+    rate: Option<u32>,
     /// The wall clock is set back by this much a few times.
     set_back_ms: u64,
 }
@@ -35,8 +41,16 @@ fn world() -> impl Strategy<Value = World> {
     let set_back_ms = prop_oneof![3 => Just(0), 1 => 1..100_000_000u64];
     // from 31 on a destination can die before its window is down to one
     let (concurrency, initial) = (prop_oneof![1..10u32, 10..60u32], prop_oneof![0..10u32, 10..80u32]);
-    (any::<u64>(), 1..20usize, 1..6u64, mail, concurrency, initial, shares, set_back_ms).prop_map(
-        |(seed, agents, destinations, mail, concurrency, initial, shares, set_back_ms)| {
+    let feedback = [Feedback::Fixed(1.0), Feedback::Inverse(1.0), Feedback::InverseRoot(0.5)];
+    let rules = (
+        any::<bool>(),
+        prop::sample::select(feedback.to_vec()),
+        prop_oneof![Just(None), (1..30u32).prop_map(Some)],
+    );
+    let sizes = (1..20usize, 1..6u64, concurrency, initial);
+    (any::<u64>(), sizes, mail, rules, shares, set_back_ms).prop_map(
+        |(seed, (agents, destinations, concurrency, initial), mail, rules, shares, set_back_ms)| {
+            let (postfix, feedback, rate) = rules;
             let (deferred, throttled, lost_agents, removed, operator) = shares;
             World {
                 seed,
@@ -50,6 +64,9 @@ fn world() -> impl Strategy<Value = World> {
                 lost_agents,
                 removed,
                 operator,
+                postfix,
+                feedback,
+                rate,
                 set_back_ms,
             }
         },
@@ -60,10 +77,13 @@ fn limits(world: &World) -> Limits {
     Limits {
         destination_concurrency: world.concurrency,
         initial_destination_concurrency: world.initial,
-        minimal_backoff: Duration::from_secs(300),
-        maximal_backoff: Duration::from_secs(4000),
+        positive_feedback: world.feedback,
+        negative_feedback: world.feedback,
         lifetime: Duration::from_secs(24 * 3600),
+        slots: world.agents as u32,
+        slow_after: Duration::from_secs(20),
         seed: world.seed,
+        ..if world.postfix { Limits::postfix() } else { Limits::default() }
     }
 }
 
@@ -90,6 +110,8 @@ struct Simulation {
     ends: BTreeMap<u64, End>,
     entries: Vec<EntryId>,
     held: BTreeSet<u64>,
+    /// True times of the deliveries to each destination.
+    begun_ms: BTreeMap<u64, Vec<u64>>,
     history: Vec<String>,
 }
 
@@ -108,8 +130,16 @@ impl Simulation {
             ends: BTreeMap::new(),
             entries: Vec::new(),
             held: BTreeSet::new(),
+            begun_ms: BTreeMap::new(),
             history: Vec::new(),
         };
+        if let Some(rate) = simulation.world.rate {
+            simulation.scheduler.add_rule(Rule {
+                next_hops: vec!["*.test:25".to_owned()],
+                messages_per_second: Some(f64::from(rate)),
+                ..Rule::default()
+            });
+        }
         for (message, (destination, delay_ms)) in simulation.world.mail.clone().into_iter().enumerate() {
             let destination = simulation.destination(destination);
             let due = EpochMs(START.0 + delay_ms);
@@ -159,11 +189,28 @@ impl Simulation {
             self.under_way.iter().all(|r| r.0.2 != message),
             "message {message} is delivered twice at a time"
         );
+        self.check_rate(destination);
         self.history.push(format!("{} {message}", self.elapsed_ms));
         let end_ms = self.elapsed_ms + self.random.u64(1..60_000);
         self.under_way.push(std::cmp::Reverse((end_ms, entry, message)));
         if self.random.u8(0..100) < self.world.removed {
             self.remove(message);
+        }
+    }
+
+    /// Whatever came before: in no stretch of time more than its rate, one, and a tenth of a second's worth.
+    fn check_rate(&mut self, destination: u64) {
+        let Some(rate) = self.world.rate else { return };
+        let begun_ms = self.begun_ms.entry(destination).or_default();
+        begun_ms.push(self.elapsed_ms);
+        for (n, began_ms) in begun_ms.iter().rev().enumerate() {
+            let allowed = (self.elapsed_ms - began_ms + 100) as f64 / 1000.0 * f64::from(rate) + 1.0 + 1e-9;
+            assert!(
+                (n + 1) as f64 <= allowed,
+                "{} deliveries in {} ms at {rate}/s",
+                n + 1,
+                self.elapsed_ms - began_ms
+            );
         }
     }
 
@@ -200,7 +247,10 @@ impl Simulation {
                 assert!(outcome == Outcome::Retry && age < limits(&self.world).lifetime);
                 let delay_ms = due.since(now).as_millis() as u64;
                 let plain_ms = (age.as_millis() as u64).clamp(300_000, 4_000_000);
-                let bounds = plain_ms * 9 / 10..=plain_ms * 11 / 10;
+                let bounds = match self.world.postfix {
+                    true => plain_ms..=plain_ms + 300_000,
+                    false => plain_ms * 9 / 10..=plain_ms * 11 / 10,
+                };
                 assert!(bounds.contains(&delay_ms), "delay of {delay_ms} ms at an age of {age:?}");
                 self.not_before_ms.insert(message, self.elapsed_ms + delay_ms);
             }
@@ -297,6 +347,17 @@ impl Simulation {
                         self.start(entry, id.0, window);
                         continue;
                     }
+                    Next::Expired(_, id, _) => {
+                        assert!(self.now().since(START) >= limits(&self.world).lifetime);
+                        self.end(id.0, End::Expired);
+                        continue;
+                    }
+                    Next::Suspended { id, due, .. } => {
+                        assert!(self.world.postfix, "only Postfix defers without trying");
+                        let due_ms = self.elapsed_ms + due.since(self.now()).as_millis() as u64;
+                        self.not_before_ms.insert(id.0, due_ms);
+                        continue;
+                    }
                     Next::Sleep(at) => {
                         assert!(at > self.now(), "asked to sleep until the past");
                         Some(self.elapsed_ms + at.since(self.now()).as_millis() as u64)
@@ -390,6 +451,7 @@ proptest! {
                         prop_assert_eq!(first, None);
                         break;
                     }
+                    other => prop_assert!(false, "{:?}", other),
                 }
             }
             last = 0;

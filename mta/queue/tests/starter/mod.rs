@@ -110,6 +110,7 @@ impl Rig {
             routes: Routes::new([], Some(NextHop::parse("127.0.0.1:25").unwrap())),
             scheduler: scheduler::Limits { initial_destination_concurrency: 20, ..Default::default() },
             concurrency_limits: Vec::new(),
+            rules: Vec::new(),
             pool: Limits {
                 agents_max,
                 connections_per_agent: 1,
