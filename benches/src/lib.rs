@@ -9,6 +9,7 @@
 //! | [`rig`] | the mailrig executable, and what ends all children of a bench that dies |
 //! | [`process`] | one child: waited for with a bound, its processor time known at its end |
 //! | [`postfix`] | Postfix's smtp-source and smtp-sink |
+//! | [`instance`] | a whole MTA on loopback: ours with either store, or a private Postfix |
 //! | [`floor`] | the least that a sink can do, for what the kernel takes |
 //! | [`bare`] | the least that delivery can do, in processes and in a loop |
 //! | [`hold`] | processes that hold many idle connections |
@@ -17,6 +18,7 @@
 pub mod bare;
 pub mod floor;
 pub mod hold;
+pub mod instance;
 pub mod line;
 pub mod postfix;
 pub mod process;

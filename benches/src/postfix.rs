@@ -32,6 +32,12 @@ impl Postfix {
         })
     }
 
+    /// One of its daemons, which are not on anybody's PATH.
+    pub fn daemon(name: &str) -> Option<PathBuf> {
+        let folders = ["/usr/lib/postfix/sbin", "/usr/libexec/postfix", "/usr/local/libexec/postfix"];
+        folders.iter().map(|folder| Path::new(folder).join(name)).find(|file| file.is_file())
+    }
+
     /// smtp-source's arguments: all messages of a session over one connection (`reuse`), or a connection each.
     pub fn source_arguments(
         reuse: bool,

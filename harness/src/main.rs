@@ -9,8 +9,10 @@ mod compare;
 mod doctor;
 mod guard;
 mod mta;
+mod queue;
 mod run;
 mod send;
+mod simulate;
 mod sink;
 mod size;
 
@@ -35,12 +37,16 @@ enum Command {
     Size(size::Args),
     /// Look at this machine, and at what the parts of the rig cost on it
     Doctor(doctor::Args),
+    /// Run the queue under virtual time: days in seconds
+    Simulate(simulate::Args),
     /// Load an SMTP server
     Send(Box<send::Args>),
     /// Be the remote site: accept, delay or refuse mail and keep a ledger of it
     Sink(Box<sink::Args>),
     /// The mail transfer agent
     Mta(mta::Args),
+    /// Look at queued mail, and hold, release, requeue or delete it
+    Queue(queue::Args),
     /// Clean up after a harness that died
     #[command(hide = true)]
     Guard(guard::Args),
@@ -62,9 +68,11 @@ fn run_command() -> ExitCode {
         Command::Compare(args) => compare::main(args),
         Command::Size(args) => size::main(&args),
         Command::Doctor(args) => doctor::main(&args),
+        Command::Simulate(args) => simulate::main(args),
         Command::Send(args) => send::main(*args),
         Command::Sink(args) => sink::main(*args),
         Command::Mta(args) => mta::main(args),
+        Command::Queue(args) => queue::main(args),
         Command::Guard(args) => guard::main(args),
     }
 }

@@ -15,6 +15,7 @@ mod progress;
 mod results;
 mod rig;
 mod settings_text;
+mod tarpits;
 mod trial;
 mod trouble;
 mod window;

@@ -1,6 +1,9 @@
 //! The configuration file of the MTA: TOML with checked keys, turned into values that can't be wrong.
 
+mod queue;
+
 use delivery::NextHop;
+use queue::{RawQueue, RawRule};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -55,12 +58,26 @@ pub enum Durability {
     None,
 }
 
+/// How the queue is kept on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Store {
+    /// Many messages in a file, one sync for all that wait.
+    Segments,
+    /// One file a message, as Postfix keeps it.
+    Files,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     listen: Vec<SocketAddr>,
     spool: PathBuf,
+    #[serde(default = "segments")]
+    store: Store,
+    #[serde(default = "space_min", deserialize_with = "settings::size::deserialize")]
+    space_min: u64,
     control: PathBuf,
     relayhost: Option<String>,
     #[serde(default)]
@@ -82,6 +99,8 @@ struct RawConfig {
     delivery: RawDelivery,
     #[serde(default)]
     queue: RawQueue,
+    #[serde(default)]
+    rule: Vec<RawRule>,
 }
 
 #[derive(Deserialize)]
@@ -129,34 +148,17 @@ impl Default for RawDelivery {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawQueue {
-    destination_concurrency: u32,
-    initial_destination_concurrency: u32,
-    #[serde(deserialize_with = "settings::duration::deserialize")]
-    minimal_backoff: Duration,
-    #[serde(deserialize_with = "settings::duration::deserialize")]
-    maximal_backoff: Duration,
-    #[serde(deserialize_with = "settings::duration::deserialize")]
-    lifetime: Duration,
-}
-
-impl Default for RawQueue {
-    fn default() -> RawQueue {
-        let limits = scheduler::Limits::default();
-        RawQueue {
-            destination_concurrency: limits.destination_concurrency,
-            initial_destination_concurrency: limits.initial_destination_concurrency,
-            minimal_backoff: limits.minimal_backoff,
-            maximal_backoff: limits.maximal_backoff,
-            lifetime: limits.lifetime,
-        }
-    }
-}
-
 fn full() -> Durability {
     Durability::Full
+}
+
+fn segments() -> Store {
+    Store::Segments
+}
+
+fn space_min() -> u64 {
+    // room for what is queued to go on, and for others on this file system
+    64 << 20
 }
 
 fn max_message() -> u64 {
@@ -173,6 +175,9 @@ fn max_sessions() -> usize {
 pub struct Config {
     pub listen: Vec<SocketAddr>,
     pub spool: PathBuf,
+    pub store: Store,
+    /// With less space free, no mail is taken in.
+    pub space_min_bytes: u64,
     pub control: PathBuf,
     pub relayhost: Option<NextHop>,
     /// Domain to next hop.
@@ -204,6 +209,8 @@ pub struct Config {
     /// How long a remote site may take for a connection, and for each reply; `None`: as RFC 5321 says, minutes.
     pub timeout: Option<Duration>,
     pub scheduler: scheduler::Limits,
+    /// Limits of some next hops in the place of these.
+    pub rules: Vec<scheduler::Rule>,
 }
 
 /// A process holds so many files at most on many machines; an agent needs one a connection, and one now and
@@ -296,15 +303,6 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
             "`timeout` is 0: no site could answer in time; write 1s or more, or leave it out",
         );
     }
-    if raw.queue.destination_concurrency == 0 || raw.queue.initial_destination_concurrency == 0 {
-        return wrong(
-            "destination_concurrency",
-            "a destination concurrency of 0 delivers nothing: at least 1",
-        );
-    }
-    if raw.queue.minimal_backoff.is_zero() || raw.queue.minimal_backoff > raw.queue.maximal_backoff {
-        return wrong("minimal_backoff", "`minimal_backoff` is more than 0 and at most `maximal_backoff`");
-    }
     if raw.delivery.max_idle.is_zero() {
         return wrong("max_idle", "`max_idle` is 0: no agent would live to be used; write 100s");
     }
@@ -324,11 +322,17 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
             "`hostname` has letters, digits, dots and hyphens, for example \"mx.example.org\"",
         );
     }
+    let agents_max = agents_max.max(1);
+    let slots = u32::try_from(agents_max * connections_per_agent).unwrap_or(u32::MAX);
+    let scheduler = raw.queue.check(slots, u64::from(std::process::id()))?;
+    let rules = raw.rule.into_iter().map(RawRule::check).collect::<Result<Vec<_>, _>>()?;
     // reuse limits are for agents of one connection: with many, a limit would end the busiest for nothing
     let max_use = raw.delivery.max_use.unwrap_or(if driver == Driver::Blocking { 100 } else { 0 });
     Ok(Config {
         listen: raw.listen,
         spool: raw.spool,
+        store: raw.store,
+        space_min_bytes: raw.space_min,
         control: raw.control,
         relayhost,
         transport,
@@ -347,7 +351,7 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
         stop_bound: raw.delivery.stop_bound,
         memory_max_bytes: raw.delivery.memory_max,
         pool: supervisor::pool::Limits {
-            agents_max: agents_max.max(1),
+            agents_max,
             connections_per_agent,
             max_use,
             max_idle: raw.delivery.max_idle,
@@ -357,14 +361,8 @@ fn check(raw: RawConfig) -> Result<Config, (&'static str, String)> {
         messages_per_connection: raw.delivery.messages_per_connection,
         pipelining: raw.delivery.pipelining,
         timeout: raw.delivery.timeout,
-        scheduler: scheduler::Limits {
-            destination_concurrency: raw.queue.destination_concurrency,
-            initial_destination_concurrency: raw.queue.initial_destination_concurrency,
-            minimal_backoff: raw.queue.minimal_backoff,
-            maximal_backoff: raw.queue.maximal_backoff,
-            lifetime: raw.queue.lifetime,
-            seed: u64::from(std::process::id()),
-        },
+        scheduler,
+        rules,
     })
 }
 

@@ -4,6 +4,7 @@
 
 mod config;
 mod executed;
+pub mod operate;
 mod run;
 
 pub use config::{Config, Driver};

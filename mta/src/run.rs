@@ -1,9 +1,11 @@
 //! From a configuration to running processes.
 
-use crate::config::{Config, Durability, Spawn};
+use crate::config::{Config, Durability, Spawn, Store};
 use crate::executed::{become_agent, deliver};
 use delivery::AgentOptions;
 use spool::files::FilesSpool;
+use spool::segments::SegmentSpool;
+use spool::{Spool, SpoolError};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -11,7 +13,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use supervisor::starter::{Descriptors, QueueEnds, Roles};
 use sys::privilege::User;
 
@@ -49,12 +51,8 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     if with_parent {
         die_with_parent()?;
     }
-    let durability = match config.durability {
-        Durability::Full => spool::Durability::Full,
-        Durability::None => spool::Durability::None,
-    };
     // opened to find mistakes before anything is started; the queue manager, whose it is, opens it anew
-    FilesSpool::open(&config.spool, durability).map(drop).map_err(|error| error.to_string())?;
+    open_spool(&config).map(drop).map_err(|error| error.to_string())?;
 
     // mistakes above are told to whoever started this; from here on everything goes to the log
     if let Some(log) = log {
@@ -62,14 +60,28 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     }
     // so that what comes from many agents is taken in together; without it the MTA is only a little slower
     let _ = sys::schedule::as_batch();
-    delivery::rehearse(sys::clock::now());
-    let roles = roles(&config, durability);
+    delivery::rehearse(Instant::now());
+    // as above: this clock is found at its first use
+    sys::clock::monotonic_ns();
+    let roles = roles(&config);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
     let ended = supervisor::starter::run(descriptors, roles, config.stop_bound, tell);
     // best effort: a path that stays behind is recognised as stale at the next start
     let _ = std::fs::remove_file(&config.control);
     ended.map_err(|error| format!("starter: {error}"))
+}
+
+/// The store that the configuration names, locked for this process.
+pub(crate) fn open_spool(config: &Config) -> Result<Arc<dyn Spool>, SpoolError> {
+    let durability = match config.durability {
+        Durability::Full => spool::Durability::Full,
+        Durability::None => spool::Durability::None,
+    };
+    Ok(match config.store {
+        Store::Segments => Arc::new(SegmentSpool::open(&config.spool, durability)?),
+        Store::Files => Arc::new(FilesSpool::open(&config.spool, durability)?),
+    })
 }
 
 /// What each process will do, with all that it needs to know.
@@ -79,7 +91,6 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
 )]
 fn roles(
     config: &Config,
-    durability: spool::Durability,
 ) -> Roles<
     impl FnOnce(QueueEnds) -> i32 + use<>,
     impl FnOnce(Vec<OwnedFd>, UnixStream) -> i32 + use<>,
@@ -108,31 +119,33 @@ fn roles(
         max_message_bytes: config.max_message_bytes,
         max_sessions: config.max_sessions,
     };
-    let (driver, spawn, spool_path) = (config.driver, config.spawn, config.spool.clone());
+    let (driver, spawn, opened) = (config.driver, config.spawn, config.clone());
     let within_options = options.clone();
     let queue = queue::Settings {
         hostname,
         routes: queue::Routes::new(config.transport.clone(), config.relayhost.clone()),
         scheduler: config.scheduler.clone(),
         concurrency_limits: config.concurrency_limits.clone(),
+        rules: config.rules.clone(),
         pool: config.pool.clone(),
         watchdog: config.watchdog,
         memory_limit: config.memory_max_bytes.is_some(),
         stop_bound: config.stop_bound,
+        space_min_bytes: config.space_min_bytes,
         paused: config.paused,
         within: config
             .within
             .then(|| queue::DriverWithin::new(move |socket| deliver(socket, driver, &within_options))),
     };
     Roles {
-        queue: move |ends: QueueEnds| match FilesSpool::open(&spool_path, durability) {
+        queue: move |ends: QueueEnds| match open_spool(&opened) {
             Ok(spool) => {
                 let channels = queue::Channels {
                     starter: ends.starter,
                     reception: ends.reception,
                     control: ends.control,
                 };
-                queue::run(queue, Arc::new(spool), channels)
+                queue::run(queue, spool, channels)
             }
             Err(error) => {
                 eprintln!("mailrig queue: {error}");

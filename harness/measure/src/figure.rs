@@ -32,6 +32,11 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: "pss_queue_peak_bytes", of: |row| row.pss_queue_peak_bytes.map(|bytes| bytes as f64) },
     Figure { name: "processes_peak", of: |row| row.processes_peak.map(|processes| processes as f64) },
     Figure { name: "ramp_s", of: |row| row.ramp_s },
+    Figure { name: "good_kept", of: |row| row.good_kept },
+    Figure { name: "good_throughput_msg_per_s", of: |row| row.good_throughput_msg_per_s },
+    Figure { name: "good_delay_p50_s", of: |row| row.good_delay_p50_s },
+    Figure { name: "good_delay_p99_s", of: |row| row.good_delay_p99_s },
+    Figure { name: "tarpit_in_flight_mean", of: |row| row.tarpit_in_flight_mean },
 ];
 
 /// A figure by its name, for what a table picks out.

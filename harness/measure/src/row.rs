@@ -97,6 +97,22 @@ pub struct RunRow {
     /// Deliveries in flight as counted, by those that the delivery times account for; 1 is right.
     #[serde(serialize_with = "figure")]
     pub littles_law_ratio: Option<f64>,
+    /// Whose rules decided what was delivered next.
+    #[serde(default)]
+    pub scheduler: String,
+    /// Where some destinations drip, as are the next five: good mail delivered, by that which came in.
+    #[serde(default, serialize_with = "figure")]
+    pub good_kept: Option<f64>,
+    #[serde(default, serialize_with = "figure")]
+    pub good_throughput_msg_per_s: Option<f64>,
+    /// From the intended start of a good message to the reply to its dot.
+    #[serde(default, serialize_with = "figure")]
+    pub good_delay_p50_s: Option<f64>,
+    #[serde(default, serialize_with = "figure")]
+    pub good_delay_p99_s: Option<f64>,
+    /// Deliveries in flight to destinations that drip.
+    #[serde(default, serialize_with = "figure")]
+    pub tarpit_in_flight_mean: Option<f64>,
     pub limited_by: Option<LimitedBy>,
     pub valid: bool,
     pub invalid_reason: Option<InvalidReason>,
@@ -181,6 +197,12 @@ impl RunRow {
             pss_queue_peak_bytes: None,
             kernel_agents_peak_bytes: None,
             littles_law_ratio: None,
+            scheduler: String::new(),
+            good_kept: None,
+            good_throughput_msg_per_s: None,
+            good_delay_p50_s: None,
+            good_delay_p99_s: None,
+            tarpit_in_flight_mean: None,
             limited_by: None,
             valid: false,
             invalid_reason: Some(InvalidReason::NotMeasured),

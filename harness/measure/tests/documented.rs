@@ -1,8 +1,8 @@
 //! results/README.md documents every column and every word, no more and no less.
 
 use measure::{
-    FIGURES, Grouping, InvalidReason, LimitedBy, MemfitRow, MemoryRow, Placement, RunRow, SampleRow,
-    SummaryRow, columns,
+    AgeRow, FIGURES, Grouping, InvalidReason, LimitedBy, MemfitRow, MemoryRow, Placement, PointRow, RunRow,
+    SampleRow, SimulationRow, SummaryRow, columns,
 };
 use std::path::Path;
 
@@ -30,6 +30,9 @@ fn every_column_stands_in_the_readme_in_its_order() {
     assert_eq!(documented(&readme, "## runs.csv"), columns::<RunRow>());
     assert_eq!(documented(&readme, "## samples.csv"), columns::<SampleRow>());
     assert_eq!(documented(&readme, "## summary.csv"), columns::<SummaryRow>());
+    assert_eq!(documented(&readme, "## simulation.csv"), columns::<SimulationRow>());
+    assert_eq!(documented(&readme, "## age.csv"), columns::<AgeRow>());
+    assert_eq!(documented(&readme, "## points.csv"), columns::<PointRow>());
     assert_eq!(documented(&readme, "## memory.csv"), columns::<MemoryRow>());
     assert_eq!(documented(&readme, "## memfit.csv"), columns::<MemfitRow>());
 }

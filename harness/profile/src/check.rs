@@ -1,8 +1,8 @@
 //! From the text to an experiment: every value is checked here, and each refusal names its line and what to do.
 
 use crate::experiment::{
-    Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, LoadModel, MtaWord, Placement, Queue,
-    Spawn, Tls,
+    Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, LoadModel, MtaWord, Placement, Spawn,
+    Store, Tls,
 };
 use crate::plan::{DialPlan, MESSAGES_MIN, MESSAGES_MOST, MtaPlan, Plan, Point, SubjectPlan};
 use crate::raw::{RawHold, RawProfile, RawQueue, RawStages, RawSubject, Texts};
@@ -192,6 +192,7 @@ impl Checker<'_> {
                 Durability::ALL,
                 |w| w.as_str(),
             )?,
+            spool: self.word(&key("spool"), raw.spool.as_deref(), "segments", Store::ALL, |w| w.as_str())?,
             queue: self.queue(&key("queue"), raw.queue.as_ref().unwrap_or(&RawQueue::default()))?,
         })
     }
@@ -205,6 +206,7 @@ impl Checker<'_> {
             ("max_use", raw.max_use.is_some()),
             ("max_idle", raw.max_idle.is_some()),
             ("durability", raw.durability.is_some()),
+            ("spool", raw.spool.is_some()),
             ("queue", raw.queue.is_some()),
         ];
         match keys.into_iter().find(|(_, given)| *given) {
@@ -214,31 +216,6 @@ impl Checker<'_> {
                 Err(self.error(&format!("{at}.{name}"), message).with_hint("take it out"))
             }
         }
-    }
-
-    fn queue(&self, at: &str, raw: &RawQueue) -> Result<Queue, Error> {
-        let queue = Queue {
-            minimal_backoff: raw.minimal_backoff.unwrap_or(Duration::from_secs(300)),
-            maximal_backoff: raw.maximal_backoff.unwrap_or(Duration::from_secs(4000)),
-            lifetime: raw.lifetime.unwrap_or(Duration::from_secs(5 * 86_400)),
-        };
-        if queue.minimal_backoff.is_zero() {
-            let error = self.error(
-                &format!("{at}.minimal_backoff"),
-                "`minimal_backoff` is zero: a deferral would be retried at once, without end",
-            );
-            return Err(error.with_hint("write 1s or more; 300s is the default"));
-        }
-        if queue.minimal_backoff > queue.maximal_backoff {
-            let message = format!(
-                "`minimal_backoff` ({}) is longer than `maximal_backoff` ({})",
-                settings::duration::format(queue.minimal_backoff),
-                settings::duration::format(queue.maximal_backoff)
-            );
-            let given = if raw.minimal_backoff.is_some() { "minimal_backoff" } else { "maximal_backoff" };
-            return Err(self.error(&format!("{at}.{given}"), message));
-        }
-        Ok(queue)
     }
 
     fn points(&self, raw: &RawProfile) -> Result<Vec<Point>, Error> {
@@ -268,6 +245,9 @@ impl Checker<'_> {
         if let Some(holds) = &points.hold {
             return self.held_points(raw, holds, size);
         }
+        if raw.tarpits.is_some() || points.tarpit_percent.is_some() {
+            return self.tarpit_points(raw, size);
+        }
         let mut expanded = Vec::new();
         for delay in delays.map_or(vec![None], |delays| delays.into_iter().map(Some).collect()) {
             for size_bytes in sizes.clone().unwrap_or(vec![size]) {
@@ -277,6 +257,7 @@ impl Checker<'_> {
                         size_bytes,
                         delay: delay.clone(),
                         hold: None,
+                        tarpits: None,
                     });
                 }
             }
@@ -341,6 +322,7 @@ impl Checker<'_> {
                     size_bytes,
                     delay: None,
                     hold: Some(state),
+                    tarpits: None,
                 });
             }
         }

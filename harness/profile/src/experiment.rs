@@ -46,6 +46,8 @@ pub struct Trial {
     pub sink: Sink,
     /// Where all deliveries are held until their memory has been read; there is then one on each connection.
     pub hold: Option<HoldState>,
+    /// Where mail goes to many destinations, of which some drip.
+    pub tarpits: Option<Tarpits>,
     pub tls: Tls,
 }
 
@@ -80,6 +82,7 @@ pub struct Dial {
     pub max_use: u32,
     pub max_idle: Duration,
     pub durability: Durability,
+    pub spool: Store,
     pub queue: Queue,
 }
 
@@ -107,6 +110,31 @@ pub struct Queue {
     pub minimal_backoff: Duration,
     pub maximal_backoff: Duration,
     pub lifetime: Duration,
+    /// `None`: the queue manager's own.
+    pub scheduler: Option<SchedulerWord>,
+    /// `None`: the trial's concurrency.
+    pub destination_concurrency: Option<u32>,
+    /// `None`: the trial's concurrency, so that slow start is not what is measured.
+    pub initial_destination_concurrency: Option<u32>,
+    pub slow_after: Option<Duration>,
+    pub retry_share: Option<f64>,
+    pub slow_share: Option<f64>,
+    pub unproven_share: Option<f64>,
+}
+
+/// Many destinations with one sink behind them all, some of which drip their replies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tarpits {
+    /// In all, each with the same share of the mail.
+    pub destinations: u32,
+    /// Of these, those that drip.
+    pub dripping: u32,
+    /// Between two bytes of their replies to RCPT, DATA and the content.
+    pub every: Duration,
+    /// Mail that comes in for all destinations together.
+    pub messages_per_s: f64,
+    /// Good mail of this first time is not counted: nobody can know a tarpit that has not been met.
+    pub warm_up: Duration,
 }
 
 /// What mail comes in, and when.
@@ -159,6 +187,15 @@ words! {
 }
 
 words! {
+    /// Whose rules decide what is delivered next.
+    SchedulerWord {
+        Mailrig = "mailrig",
+        /// As Postfix's qmgr(8).
+        Postfix = "postfix",
+    }
+}
+
+words! {
     /// What waits for an agent's sockets.
     Driver {
         /// One connection an agent, no runtime.
@@ -189,6 +226,16 @@ words! {
         Full = "full",
         /// Nothing is synced.
         None = "none",
+    }
+}
+
+words! {
+    /// How the queue is kept on disk.
+    Store {
+        /// Many messages in a file.
+        Segments = "segments",
+        /// One file a message, as Postfix keeps it.
+        Files = "files",
     }
 }
 

@@ -9,6 +9,7 @@ mod dial;
 mod experiment;
 mod order;
 mod plan;
+mod queue;
 mod raw;
 mod sink;
 mod value;
@@ -16,6 +17,6 @@ mod value;
 pub use check::{Context, parse, read};
 pub use experiment::{
     Dial, Driver, Durability, Experiment, HELD_MESSAGE_BYTES, HoldState, Load, LoadModel, Mta, Placement,
-    Queue, Spawn, Subject, Tls, Trial,
+    Queue, SchedulerWord, Spawn, Store, Subject, Tarpits, Tls, Trial,
 };
 pub use sink::Sink;

@@ -2,7 +2,8 @@
 
 use crate::descriptors::DescriptorLimit;
 use crate::experiment::{
-    Dial, Driver, Durability, HoldState, Load, LoadModel, Mta, Queue, Spawn, Subject, Tls, Trial,
+    Dial, Driver, Durability, HoldState, Load, LoadModel, Mta, Queue, Spawn, Store, Subject, Tarpits, Tls,
+    Trial,
 };
 use crate::order::{interleave, mix};
 use crate::raw::Count;
@@ -37,6 +38,7 @@ pub(crate) struct Point {
     /// Where the points sweep it.
     pub delay: Option<DelayRule>,
     pub hold: Option<HoldState>,
+    pub tarpits: Option<Tarpits>,
 }
 
 pub(crate) struct SubjectPlan {
@@ -61,6 +63,7 @@ pub(crate) struct DialPlan {
     pub max_use: u32,
     pub max_idle: Duration,
     pub durability: Durability,
+    pub spool: Store,
     pub queue: Queue,
 }
 
@@ -104,6 +107,7 @@ impl Checker<'_> {
                 },
                 sink: sink.clone(),
                 hold: point.hold,
+                tarpits: point.tarpits,
                 tls: plan.tls,
             }
         });
@@ -136,6 +140,7 @@ impl Checker<'_> {
                     max_use: dial.max_use,
                     max_idle: dial.max_idle,
                     durability: dial.durability,
+                    spool: dial.spool,
                     queue: dial.queue.clone(),
                 })
             }

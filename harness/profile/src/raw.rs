@@ -22,7 +22,19 @@ pub(crate) struct RawProfile {
     pub sink: RawSink,
     #[serde(default)]
     pub subject: Vec<RawSubject>,
+    pub tarpits: Option<RawTarpits>,
     pub points: RawPoints,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawTarpits {
+    pub destinations: u32,
+    #[serde(deserialize_with = "settings::duration::deserialize")]
+    pub every: Duration,
+    pub messages_per_second: f64,
+    #[serde(default, deserialize_with = "settings::duration::deserialize_option")]
+    pub warm_up: Option<Duration>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -104,6 +116,7 @@ pub(crate) struct RawSubject {
     #[serde(default, deserialize_with = "settings::duration::deserialize_option")]
     pub max_idle: Option<Duration>,
     pub durability: Option<String>,
+    pub spool: Option<String>,
     pub queue: Option<RawQueue>,
 }
 
@@ -116,6 +129,14 @@ pub(crate) struct RawQueue {
     pub maximal_backoff: Option<Duration>,
     #[serde(default, deserialize_with = "settings::duration::deserialize_option")]
     pub lifetime: Option<Duration>,
+    pub scheduler: Option<String>,
+    pub destination_concurrency: Option<u32>,
+    pub initial_destination_concurrency: Option<u32>,
+    #[serde(default, deserialize_with = "settings::duration::deserialize_option")]
+    pub slow_after: Option<Duration>,
+    pub retry_share: Option<f64>,
+    pub slow_share: Option<f64>,
+    pub unproven_share: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,6 +151,7 @@ pub(crate) struct RawPoints {
     pub messages_min: Option<u64>,
     pub messages_max: Option<u64>,
     pub hold: Option<Vec<RawHold>>,
+    pub tarpit_percent: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Deserialize)]

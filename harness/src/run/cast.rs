@@ -53,7 +53,7 @@ pub struct Cast {
     launcher: Launcher,
     interrupt: Interrupt,
     load_place: Place,
-    paths: Paths,
+    pub paths: Paths,
 }
 
 /// Files of a trial that are read at its end.
@@ -143,16 +143,39 @@ impl Cast {
 
     /// The load generator, at work on all the trial's mail.
     pub fn start_load(&self, trial: &Trial, run: &str) -> Result<Child, Trouble> {
+        self.start_load_of(trial, run, &self.paths, Vec::new())
+    }
+
+    /// The same with other files than the trial's own, and more options.
+    pub fn start_load_of(
+        &self,
+        trial: &Trial,
+        run: &str,
+        paths: &Paths,
+        more: Vec<OsString>,
+    ) -> Result<Child, Trouble> {
         let connections = trial.load.connections;
-        let arguments = outside::load_arguments(trial, self.mta_address, connections, run, &self.paths);
-        let log = &self.paths.send_log;
+        let mut arguments = outside::load_arguments(trial, self.mta_address, connections, run, paths);
+        arguments.extend(more);
+        let log = &paths.send_log;
         let started =
             self.launcher.start("load generator", &self.load_place, &arguments, Output::Discarded, log);
         started.map_err(Trouble::of(InvalidReason::LoadFailed))
     }
 
     /// Waits until the load generator has ended; every message must have been accepted.
-    pub fn finish_load(&mut self, mut load: Child, bound: Duration) -> Result<Sent, Trouble> {
+    pub fn finish_load(&mut self, load: Child, bound: Duration) -> Result<Sent, Trouble> {
+        let paths = self.paths.clone();
+        self.finish_load_of(load, &paths, bound)
+    }
+
+    /// The same of one that has other files.
+    pub fn finish_load_of(
+        &mut self,
+        mut load: Child,
+        paths: &Paths,
+        bound: Duration,
+    ) -> Result<Sent, Trouble> {
         let load_failed = Trouble::of(InvalidReason::LoadFailed);
         let mut asked = Instant::now();
         let ended = self.interrupt.wait_until(bound, || {
@@ -172,7 +195,7 @@ impl Cast {
             }
             Err(error) => return Err(load_failed(error)),
         };
-        outside::read_sent(&mut load, status, &self.paths)
+        outside::read_sent(&mut load, status, paths)
     }
 
     pub fn status(&mut self) -> Result<Status, Trouble> {

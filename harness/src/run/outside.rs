@@ -4,6 +4,7 @@ use super::cast::{Paths, START_BOUND};
 use super::hold;
 use super::results::{self, Sent};
 use super::rig::{Rig, Scratch};
+use super::tarpits;
 use super::trouble::Trouble;
 use measure::InvalidReason;
 use profile::Trial;
@@ -51,8 +52,14 @@ pub fn start_sink(
 }
 
 fn sink_arguments(trial: &Trial, paths: &Paths, site: &Path) -> std::io::Result<Vec<OsString>> {
-    let mut arguments: Vec<OsString> = vec!["sink".into(), "--listen".into(), "127.0.0.1:0".into()];
-    arguments.extend(trial.sink.arguments().into_iter().map(OsString::from));
+    let mut arguments: Vec<OsString> = vec!["sink".into()];
+    match &trial.tarpits {
+        Some(tarpits) => arguments.extend(tarpits::sink_arguments(trial, tarpits, site)?),
+        None => {
+            arguments.extend(["--listen".into(), "127.0.0.1:0".into()]);
+            arguments.extend(trial.sink.arguments().into_iter().map(OsString::from));
+        }
+    }
     if let Some(state) = trial.hold {
         arguments.extend(hold::sink_arguments(state, site)?);
     }

@@ -1,5 +1,6 @@
 //! The configuration of one trial's MTA, as the text of `mailrig mta run --config`.
 
+use super::tarpits;
 use profile::{Dial, LoadModel, Trial};
 use settings::duration::format;
 use std::fmt::Write;
@@ -29,6 +30,7 @@ pub fn mta_toml(
         ("spool", quote_path(spool)?),
         ("control", quote_path(control)?),
         ("relayhost", quote(&sink.to_string())),
+        ("store", quote(dial.spool.as_str())),
         ("durability", quote(dial.durability.as_str())),
         ("paused", paused.to_string()),
     ];
@@ -42,15 +44,34 @@ pub fn mta_toml(
         ("messages_per_connection", subject.messages_per_connection.to_string()),
         ("pipelining", subject.pipelining.to_string()),
     ];
-    let queue = [
-        ("destination_concurrency", trial.concurrency.to_string()),
+    let queue = &dial.queue;
+    let or_trials = |concurrency: Option<u32>| concurrency.unwrap_or(trial.concurrency).to_string();
+    let mut queue_keys = vec![
+        ("destination_concurrency", or_trials(queue.destination_concurrency)),
         // the trial's concurrency from the first message on: slow start is not what is measured
-        ("initial_destination_concurrency", trial.concurrency.to_string()),
+        ("initial_destination_concurrency", or_trials(queue.initial_destination_concurrency)),
         ("minimal_backoff", quote(&format(dial.queue.minimal_backoff))),
         ("maximal_backoff", quote(&format(dial.queue.maximal_backoff))),
         ("lifetime", quote(&format(dial.queue.lifetime))),
     ];
-    for (table, entries) in [("", &top[..]), ("\n[delivery]\n", &delivery[..]), ("\n[queue]\n", &queue[..])] {
+    let given = [
+        ("scheduler", queue.scheduler.map(|scheduler| quote(scheduler.as_str()))),
+        ("slow_after", queue.slow_after.map(|after| quote(&format(after)))),
+        ("retry_share", queue.retry_share.map(|share| format!("{share:?}"))),
+        ("slow_share", queue.slow_share.map(|share| format!("{share:?}"))),
+        ("unproven_share", queue.unproven_share.map(|share| format!("{share:?}"))),
+    ];
+    queue_keys.extend(given.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    let transports = trial.tarpits.map(|tarpits| tarpits::transports(&tarpits, sink.port()));
+    let transports: Vec<(&str, String)> =
+        transports.iter().flatten().map(|(domain, hop)| (domain.as_str(), quote(hop))).collect();
+    let tables = [
+        ("", &top[..]),
+        ("\n[transport]\n", &transports[..]),
+        ("\n[delivery]\n", &delivery[..]),
+        ("\n[queue]\n", &queue_keys[..]),
+    ];
+    for (table, entries) in tables {
         text.push_str(table);
         for (key, value) in entries {
             writeln!(text, "{key} = {value}").expect("a String accepts every write");

@@ -9,10 +9,11 @@ use super::hold::{self, DRAINED, Moment, READY};
 use super::progress::Progress;
 use super::results::{self, Ledger};
 use super::rig::{Rig, Scratch};
+use super::tarpits::{self, Stretch};
 use super::trouble::Trouble;
 use super::window::Reading;
 use measure::{Account, Grouping, InvalidReason, MemoryRow, Placement, RunRow, SampleRow, Trace};
-use profile::{Experiment, LoadModel, Mta, Trial};
+use profile::{Experiment, LoadModel, Mta, SchedulerWord, Trial};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use subject::control::Status;
@@ -100,6 +101,8 @@ pub(super) struct Seen {
     /// Rows of one look of the sampler.
     pub(super) watched: usize,
     pub(super) warnings: Vec<String>,
+    /// Where some destinations drip: when good mail was counted.
+    pub(super) among_tarpits: Option<Stretch>,
 }
 
 /// Messages that the MTA has or has given back at the end.
@@ -191,6 +194,9 @@ impl Performance<'_> {
         watched: &[Watched],
         bound: Duration,
     ) -> Result<(Status, Option<f64>), Trouble> {
+        if let Some(tarpits) = self.trial.tarpits {
+            return self.deliver_among(&tarpits, cast, run, bound);
+        }
         let mut sent_cpu_s = None;
         match self.trial.load.model {
             LoadModel::Preload => {
@@ -241,6 +247,9 @@ impl Performance<'_> {
         }
         let trace = Trace::read(&paths.trace).map_err(|error| failed(error.to_string()))?;
         row.set_trace(&trace.figures(IN_FLIGHT_INTERVAL.as_nanos() as u64), ledger.in_flight_peak);
+        if let (Some(tarpits), Some(stretch)) = (&self.trial.tarpits, &seen.among_tarpits) {
+            stretch.fill(tarpits, self.trial.load.messages, &trace, row);
+        }
         if let Some(used) = seen.used {
             used.fill(row);
             row.limited_by = used.limited_by(row, self.conditions.placement, self.rig.allowed.len());
@@ -306,6 +315,7 @@ fn describe(rig: &Rig, conditions: &Conditions, trial: &Trial) -> RunRow {
         row.agents_max = Some(dial.agents_max);
         row.connections_per_agent = Some(dial.connections_per_agent);
         row.durability = dial.durability.as_str().to_owned();
+        row.scheduler = dial.queue.scheduler.unwrap_or(SchedulerWord::Mailrig).as_str().to_owned();
     }
     row.load_model = trial.load.model.as_str().to_owned();
     row.placement = Some(conditions.placement);
@@ -315,6 +325,9 @@ fn describe(rig: &Rig, conditions: &Conditions, trial: &Trial) -> RunRow {
     row.message_size_bytes = trial.load.size_bytes;
     row.sink_delay = trial.hold.map_or_else(|| trial.sink.delay_words(), hold::delay_words);
     row.sink_reply = trial.sink.reply_words();
+    if let Some(tarpits) = &trial.tarpits {
+        row.sink_delay = tarpits::delay_words(tarpits, &row.sink_delay);
+    }
     row.concurrency = trial.concurrency;
     row.repeat = trial.repeat;
     row.order = trial.order;

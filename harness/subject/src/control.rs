@@ -132,6 +132,11 @@ impl Control {
         self.ask("ramp", bound)
     }
 
+    /// No delivery begins from now on.
+    pub fn pause(&mut self, bound: Duration) -> Result<(), Error> {
+        self.ask::<serde::de::IgnoredAny>("pause", bound).map(drop)
+    }
+
     /// Lets delivery go; the moment it went on CLOCK_MONOTONIC, in nanoseconds.
     pub fn resume(&mut self, bound: Duration) -> Result<u64, Error> {
         self.ask::<Released>("resume", bound).map(|released| released.released_ns)

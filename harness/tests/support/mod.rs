@@ -189,6 +189,14 @@ impl Mta {
         all
     }
 
+    /// Messages in its queue, whether it runs or not, by what `mailrig queue list` says.
+    pub fn queued(&self) -> usize {
+        let config = self.folder.join("mta.toml");
+        let output = mailrig().args(["queue", "list", "--json", "--config"]).arg(config).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout.iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// Queue files, wherever in the spool they are.
     pub fn queue_files(&self) -> Vec<PathBuf> {
         queue_files(&self.folder.join("spool"))

@@ -9,7 +9,7 @@ use smtp::client::{Outcome, Session};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A buffer larger than this is given back while the peer thinks.
 const KEEP_BYTES: usize = 512;
@@ -36,7 +36,7 @@ pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<
             Ok(socket) => {
                 return Ok(Connection {
                     socket,
-                    session: Session::new(options.session.clone(), sys::clock::now()),
+                    session: Session::new(options.session.clone(), Instant::now()),
                     // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
                     write_timeout: timeouts.data_block,
                     input: Vec::new(),
@@ -58,7 +58,7 @@ impl Connection {
         let fresh = self.transactions == 0;
         self.transactions += 1;
         let mut ready_ns = if fresh { 0 } else { started_ns };
-        self.session.begin(transaction, sys::clock::now(), &mut self.out);
+        self.session.begin(transaction, Instant::now(), &mut self.out);
         let outcome = self.converse(received, &mut ready_ns);
         DeliveryReport {
             id,
@@ -73,7 +73,7 @@ impl Connection {
         loop {
             let on_ready = || *ready_ns = sys::clock::monotonic_ns();
             let (taken, step) =
-                advance(&mut self.session, &self.input, sys::clock::now(), &mut self.out, on_ready);
+                advance(&mut self.session, &self.input, Instant::now(), &mut self.out, on_ready);
             self.input.drain(..taken);
             let moved = match (step, broken.take()) {
                 (Step::Done(outcome), _) => return outcome,
@@ -81,7 +81,7 @@ impl Connection {
                     unreachable!("a session with a transaction says how that ended before it closes")
                 }
                 (Step::SendBody | Step::NeedInput, Some(error)) => {
-                    self.session.closed(sys::clock::now(), &error.to_string());
+                    self.session.closed(Instant::now(), &error.to_string());
                     Ok(())
                 }
                 (Step::SendBody, None) => self.send_body(received),
@@ -113,7 +113,7 @@ impl Connection {
         }
         // sent: its memory is not needed while the peer thinks about it
         received.request.content = Content::Inline(Vec::new());
-        self.session.finish_body(sys::clock::now(), &mut self.out);
+        self.session.finish_body(Instant::now(), &mut self.out);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Connection {
             offset += count as u64;
             self.session.send_body(&piece[..count], &mut self.out);
             self.flush()?;
-            self.session.wrote(sys::clock::now());
+            self.session.wrote(Instant::now());
         }
         Ok(())
     }
@@ -148,12 +148,12 @@ impl Connection {
     /// Waits for bytes from the peer, no longer than the session allows.
     fn fill(&mut self) -> io::Result<()> {
         let patience = match self.session.deadline() {
-            Some(deadline) => deadline.saturating_duration_since(sys::clock::now()),
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             None => Duration::ZERO,
         };
         // a peer that never stops talking must not keep the deadline from being seen
         if patience.is_zero() {
-            self.session.expire(sys::clock::now());
+            self.session.expire(Instant::now());
             return Ok(());
         }
         match self.socket.receive(&mut self.input, patience)? {
@@ -175,7 +175,7 @@ impl Connection {
     /// Says QUIT and goes without waiting for the answer.
     pub fn quit(mut self) {
         if self.session.is_idle() {
-            self.session.quit(sys::clock::now(), &mut self.out);
+            self.session.quit(Instant::now(), &mut self.out);
             self.socket.close_after(&self.out);
         }
     }

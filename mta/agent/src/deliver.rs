@@ -2,6 +2,7 @@
 
 use crate::connection::{Connection, connect};
 use delivery::{AgentOptions, DeliveryReport, NextHop, Received, StageTimes};
+use std::time::Instant;
 
 /// A connection kept for the next message to the same next hop.
 pub struct Open {
@@ -39,7 +40,7 @@ pub fn deliver(
         Ok(connection) => connection,
         Err(error) => {
             let times = StageTimes { started_ns, ready_ns: 0, done_ns: sys::clock::monotonic_ns() };
-            return (DeliveryReport::unconnected(request, options, &error, sys::clock::now(), times), None);
+            return (DeliveryReport::unconnected(request, options, &error, Instant::now(), times), None);
         }
     };
     let report = connection.deliver(received, started_ns);

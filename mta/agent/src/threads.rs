@@ -8,6 +8,7 @@
 use crate::deliver::{Open, deliver};
 use crate::requests::{Next, Requests, send};
 use crate::seats::{FreeSeats, Seat, Turn};
+use crate::socket::MOMENT;
 use delivery::{AgentFrame, AgentOptions, NextHop, Received};
 use std::io;
 use std::net::Shutdown;
@@ -118,9 +119,16 @@ fn start(desk: &Arc<Desk>, seat: Seat) -> io::Result<Worker> {
 fn work(desk: &Desk, seat: Seat, requests: &Receiver<Box<Received>>) {
     let (mut open, mut turn): (Option<Open>, Turn) = (None, 0);
     loop {
-        let next = match &open {
-            Some(_) => requests.recv_timeout(desk.options.session_idle),
-            None => requests.recv().map_err(RecvTimeoutError::from),
+        let next = match (requests.recv_timeout(MOMENT), &open) {
+            (Err(RecvTimeoutError::Timeout), open) => {
+                sys::memory::trim_heap();
+                sys::memory::trim_stack();
+                match open {
+                    Some(_) => requests.recv_timeout(desk.options.session_idle.saturating_sub(MOMENT)),
+                    None => requests.recv().map_err(RecvTimeoutError::from),
+                }
+            }
+            (came, _) => came,
         };
         match next {
             Ok(mut received) => {

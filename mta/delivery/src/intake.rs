@@ -45,6 +45,10 @@ pub enum IntakeAnswer {
         message: u64,
         queue_id: QueueId,
     },
+    /// There is room for so many bytes of mail now.
+    Room {
+        bytes: u64,
+    },
     /// Not taken; `reply` is what the client is told (4xx or 5xx).
     Refused {
         message: u64,
@@ -59,6 +63,7 @@ const KIND_ABORT: u8 = 35;
 const KIND_CREDIT: u8 = 40;
 const KIND_DURABLE: u8 = 41;
 const KIND_REFUSED: u8 = 42;
+const KIND_ROOM: u8 = 43;
 
 impl<'a> IntakeFrame<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -106,6 +111,7 @@ impl IntakeAnswer {
                 frame.u64(*message);
                 frame.u64(queue_id.0);
             }
+            IntakeAnswer::Room { bytes } => Encoder::frame(out, KIND_ROOM).u64(*bytes),
             IntakeAnswer::Refused { message, reply } => {
                 let mut frame = Encoder::frame(out, KIND_REFUSED);
                 frame.u64(*message);
@@ -118,8 +124,10 @@ impl IntakeAnswer {
 
     pub fn decode(kind: u8, payload: &[u8]) -> Result<IntakeAnswer, WireError> {
         let mut input = Decoder::new(payload);
+        // a message, or bytes
         let message = input.u64()?;
         let answer = match kind {
+            KIND_ROOM => IntakeAnswer::Room { bytes: message },
             KIND_CREDIT => IntakeAnswer::Credit { message, bytes: input.u32()? },
             KIND_DURABLE => IntakeAnswer::Durable { message, queue_id: QueueId(input.u64()?) },
             KIND_REFUSED => IntakeAnswer::Refused { message, reply: decode_reply(&mut input)? },

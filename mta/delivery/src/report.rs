@@ -25,6 +25,13 @@ pub struct StageTimes {
     pub done_ns: u64,
 }
 
+impl StageTimes {
+    /// The session was there before this delivery.
+    pub fn was_reused(&self) -> bool {
+        self.ready_ns != 0 && self.ready_ns == self.started_ns
+    }
+}
+
 /// The end of one delivery.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeliveryReport {

@@ -72,6 +72,7 @@ fn every_frame() -> Vec<Vec<u8>> {
         encoded(&|out| IntakeFrame::Abort { message: 1 }.encode(out)),
         encoded(&|out| IntakeAnswer::Credit { message: 1, bytes: 9 }.encode(out)),
         encoded(&|out| IntakeAnswer::Durable { message: 1, queue_id: QueueId(5) }.encode(out)),
+        encoded(&|out| IntakeAnswer::Room { bytes: 1 << 40 }.encode(out)),
         encoded(&|out| IntakeAnswer::Refused { message: 1, reply: refused.clone() }.encode(out)),
     ]
 }

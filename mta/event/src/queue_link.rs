@@ -145,9 +145,16 @@ impl Loop {
     async fn expire_idle(&self) {
         let mut tick = tokio::time::interval(self.options.session_idle / 2);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut busiest = self.busy.get();
         loop {
             tick.tick().await;
             self.idle.borrow_mut().expire(self.options.session_idle);
+            busiest = busiest.max(self.busy.get());
+            if self.busy.get() < busiest.div_ceil(2) {
+                // half of what there was is free now
+                sys::memory::trim_heap();
+                busiest = self.busy.get();
+            }
         }
     }
 

@@ -19,6 +19,15 @@ pub struct Failed {
     pub status: RecipientStatus,
 }
 
+/// What the sender is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// No further attempt will be made.
+    Failed,
+    /// It is late, and tried until then.
+    Delayed { until: EpochMs },
+}
+
 /// What the bounce is about.
 pub struct Original<'a> {
     pub id: QueueId,
@@ -30,6 +39,7 @@ pub struct Original<'a> {
 /// Makes the bounce: its envelope (null reverse-path, RFC 5321 §4.5.5) and content. `None` when the original has
 /// the null reverse-path itself, and so nobody who may be told.
 pub fn bounce(
+    notice: Notice,
     original: &Original<'_>,
     failed: &[Failed],
     hostname: &str,
@@ -41,18 +51,30 @@ pub fn bounce(
     let date = date(now);
     let id = original.id;
     let boundary = format!("{id}.{}/{hostname}", now.0);
+    let (subject, action, explanation) = match notice {
+        Notice::Failed => (
+            "Undelivered mail",
+            "failed",
+            "Your message could not be delivered to the recipients below.\r\nNo further attempt will be made.",
+        ),
+        Notice::Delayed { .. } => (
+            "Delayed mail",
+            "delayed",
+            "Your message could not be delivered yet to the recipients below.\r\n\
+             It is still tried: you need not send it again.",
+        ),
+    };
     let mut text = format!(
         "From: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\n\
          To: {}\r\n\
-         Subject: Undelivered mail\r\n\
+         Subject: {subject}\r\n\
          Date: {date}\r\n\
          Message-ID: <{id}.{}@{hostname}>\r\n\
          Auto-Submitted: auto-replied\r\n\
          MIME-Version: 1.0\r\n\
          Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\r\n\
          --{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
-         Your message could not be delivered to the recipients below.\r\n\
-         No further attempt will be made.\r\n\r\n",
+         {explanation}\r\n\r\n",
         sender.as_str(),
         now.0,
     );
@@ -68,7 +90,7 @@ pub fn bounce(
     for failure in failed {
         let _ = write!(
             text,
-            "\r\nFinal-Recipient: rfc822; {}\r\nAction: failed\r\nStatus: {}\r\n",
+            "\r\nFinal-Recipient: rfc822; {}\r\nAction: {action}\r\nStatus: {}\r\n",
             failure.recipient.as_str(),
             failure.status.enhanced,
         );
@@ -81,6 +103,10 @@ pub fn bounce(
             );
         }
         let _ = write!(text, "Last-Attempt-Date: {date}\r\n");
+        if let Notice::Delayed { until } = notice {
+            // RFC 3464 §2.3.9
+            let _ = write!(text, "Will-Retry-Until: {}\r\n", self::date(until));
+        }
     }
     let encoding = if eight_bit { "8bit" } else { "7bit" };
     let _ = write!(
@@ -157,7 +183,8 @@ mod tests {
         let head = b"X-Mailrig-Id: r/1/2\r\nSubject: hi\r\n\r\nsecret body\r\n";
         let original = Original { id: QueueId(0xABC), envelope: &sent, head };
         let both = [failed("a@b.test"), failed("c@b.test")];
-        let (to, content) = bounce(&original, &both, "mx.test", EpochMs(1_700_000_001_000)).unwrap();
+        let (to, content) =
+            bounce(Notice::Failed, &original, &both, "mx.test", EpochMs(1_700_000_001_000)).unwrap();
         assert_eq!((to.reverse_path, to.recipients[0].as_str()), (ReversePath::Null, "s@client.test"));
         let text = String::from_utf8(content).unwrap();
         assert_eq!(text.matches("Final-Recipient: rfc822; ").count(), 2);
@@ -169,9 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn a_warning_says_that_the_message_is_still_tried_and_until_when() {
+        let sent = envelope("s@client.test");
+        let original = Original { id: QueueId(0xABC), envelope: &sent, head: b"" };
+        let notice = Notice::Delayed { until: EpochMs(1_700_432_000_000) };
+        let (_, content) = bounce(notice, &original, &[failed("a@b.test")], "mx.test", EpochMs(0)).unwrap();
+        let text = String::from_utf8(content).unwrap();
+        assert!(text.contains("Subject: Delayed mail\r\n") && text.contains("Action: delayed\r\n"), "{text}");
+        assert!(text.contains("Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000\r\n"), "{text}");
+        assert!(!text.contains("failed"));
+    }
+
+    #[test]
     fn is_never_sent_to_the_null_reverse_path() {
         let sent = envelope("");
         let original = Original { id: QueueId(1), envelope: &sent, head: b"" };
-        assert!(bounce(&original, &[failed("a@b.test")], "mx.test", EpochMs(0)).is_none());
+        assert!(bounce(Notice::Failed, &original, &[failed("a@b.test")], "mx.test", EpochMs(0)).is_none());
     }
 }

@@ -1,6 +1,8 @@
 //! The control socket: one JSON object a line, both ways.
 
 use crate::poller::{Poller, Token};
+use crate::view::{Filter, Row};
+use delivery::{BadQueueId, QueueId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -18,8 +20,8 @@ const MAX_CLIENTS: usize = 64;
 /// An answer that its reader does not take in this time is not waited for.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Command {
     Pause,
     Resume,
@@ -28,12 +30,74 @@ pub enum Command {
     /// Replace every agent once it has finished what it has.
     Reload,
     Status,
+    /// A page of the queued messages that match, behind the id `after`.
+    List {
+        after: Option<Id>,
+        #[serde(default)]
+        filter: Filter,
+    },
+    Show {
+        id: Id,
+    },
+    /// A piece of a message's content.
+    Read {
+        id: Id,
+        offset: u64,
+    },
+    /// Everything that is deferred is due now.
+    Flush,
+    Hold {
+        ids: Vec<Id>,
+    },
+    Release {
+        ids: Vec<Id>,
+    },
+    Requeue {
+        ids: Vec<Id>,
+    },
+    Delete {
+        ids: Vec<Id>,
+    },
+    /// Each connection imports one message at a time: what is known of it, its content in pieces, the end.
+    Import {
+        piece: Piece,
+    },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    command: Command,
+/// A queue id as text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Id(pub QueueId);
+
+impl TryFrom<String> for Id {
+    type Error = BadQueueId;
+
+    fn try_from(text: String) -> Result<Id, BadQueueId> {
+        text.parse().map(Id)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Piece {
+    Begin(Row),
+    Data(String),
+    End,
+}
+
+/// What the operator does to messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    Hold,
+    Release,
+    Requeue,
+    Delete,
+}
+
+/// A message that is being imported.
+pub struct Imported {
+    pub incoming: spool::Incoming,
+    pub stored: spool::Stored,
 }
 
 struct Client {
@@ -90,8 +154,8 @@ impl Control {
         let mut wrong = Vec::new();
         while let Some(end) = client.received.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = client.received.drain(..=end).collect();
-            match serde_json::from_slice::<Line>(&line) {
-                Ok(line) => commands.push(line.command),
+            match serde_json::from_slice::<Command>(&line) {
+                Ok(command) => commands.push(command),
                 Err(error) => wrong.push(error.to_string()),
             }
         }
@@ -100,6 +164,11 @@ impl Control {
             self.answer(number, &json!({"ok": false, "error": error}));
         }
         commands
+    }
+
+    /// The client is still there.
+    pub fn has(&self, number: u64) -> bool {
+        self.clients.contains_key(&number)
     }
 
     fn close(&mut self, number: u64) -> Vec<Command> {

@@ -1,26 +1,22 @@
 //! Handing out deliveries and taking in how they ended.
 
 use crate::agents::InFlight;
-use crate::bounce::{self, Failed, Original};
 use crate::log::Timing;
 use crate::mail::Batch;
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
 use delivery::{AgentFrame, Content, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState};
-use scheduler::{Disposition as Verdict, EntryId, Next, Outcome, Report};
+use scheduler::{DestinationId, Disposition as Verdict, EntryId, Next, Outcome, Report};
 use smtp::client::{Disposition, HopStatus, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, Stage};
-use std::io;
+use spool::SpoolError;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use supervisor::link::AgentNumber;
 use supervisor::pool::AfterUse;
 
 /// A delivery that was with so many agents when they died is deferred: it may be what kills them.
 const AGENTS_LOST_MAX: u8 = 2;
-
-/// Wait before a bounce that could not be written is tried again.
-const BOUNCE_RETRY: Duration = Duration::from_secs(60);
 
 impl Manager {
     /// Hands out deliveries while there are agents for them, and asks for agents while there are deliveries.
@@ -38,20 +34,25 @@ impl Manager {
             if !slot && !room && !self.agents.pool.wants_agent(self.waiting.len() + 1, Instant::now()) {
                 return;
             }
-            let Next::Deliver(entry, ..) = self.mail.scheduler.poll(epoch_now()) else { return };
-            if slot {
-                self.hand_out(entry);
-            } else {
-                self.waiting.push_back(entry);
-                self.start_agents();
+            match self.mail.scheduler.poll(epoch_now()) {
+                Next::Deliver(entry, ..) if slot => self.hand_out(entry),
+                Next::Deliver(entry, ..) => {
+                    self.waiting.push_back(entry);
+                    self.start_agents();
+                }
+                Next::Suspended { entry, destination, due, attempts, .. } => {
+                    self.suspend(entry, destination, due, attempts);
+                }
+                Next::Expired(entry, id, destination) => self.give_up_waiting(entry, id, destination),
+                Next::Sleep(_) | Next::Blocked | Next::Empty => return,
             }
         }
     }
 
     /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
     fn hand_out(&mut self, entry: EntryId) {
-        let Some(batch) = self.mail.batch(entry) else { return };
-        let id = batch.id;
+        let Some(queued) = self.mail.scheduler.entry(entry) else { return };
+        let Some(id) = self.bring_in(entry, queued.id, queued.destination) else { return };
         let (content, file) = match self.load_content(id) {
             Ok(loaded) => loaded,
             Err(error) => return self.unreadable(entry, id, &error),
@@ -81,6 +82,44 @@ impl Manager {
         }
     }
 
+    /// Sees to it that an entry (one message for one destination) has its envelope here, though the scheduler may have
+    /// dropped it meanwhile. `None`: nothing can be done with it now.
+    pub(crate) fn bring_in(
+        &mut self,
+        entry: EntryId,
+        id: QueueId,
+        destination: DestinationId,
+    ) -> Option<QueueId> {
+        if let Some(batch) = self.mail.batch(entry) {
+            return Some(batch.id);
+        }
+        let stored = match self.mail.message(id) {
+            Some(_) => None,
+            None => match self.spool.load(id) {
+                Ok(stored) => Some(stored),
+                Err(error) => {
+                    self.unreadable(entry, id, &error);
+                    return None;
+                }
+            },
+        };
+        if self.mail.unpark(entry, id, destination, stored).is_none() {
+            // everybody is served already
+            self.drop_entry(entry, id);
+            return None;
+        }
+        Some(id)
+    }
+
+    fn drop_entry(&mut self, entry: EntryId, id: QueueId) {
+        let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
+        let _ = self.mail.scheduler.report(epoch_now(), entry, report);
+        self.mail.remove_batch(entry);
+        if self.mail.forget_if_final(id) {
+            self.writer.submit(Job::Remove { id });
+        }
+    }
+
     fn load_content(&self, id: QueueId) -> Result<(Content, Option<OwnedFd>), spool::SpoolError> {
         Ok(match self.spool.content(id)? {
             spool::Content::Inline(bytes) => (Content::Inline(bytes), None),
@@ -92,6 +131,14 @@ impl Manager {
 
     /// A queue file that can't be read now is tried again later; it stays where it is.
     fn unreadable(&mut self, entry: EntryId, id: QueueId, error: &spool::SpoolError) {
+        if let SpoolError::Corrupt { .. } | SpoolError::Missing(_) = error {
+            self.alarms += 1;
+            self.log.event(&format!("ALARM: queue_id={id} is not delivered: {error}"));
+            let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
+            let _ = self.mail.scheduler.report(epoch_now(), entry, report);
+            self.mail.remove_batch(entry);
+            return self.mail.forget(id);
+        }
         self.log.event(&format!("queue_id={id} cannot be read, trying again later: {error}"));
         let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
         if self.mail.scheduler.report(epoch_now(), entry, report) == Verdict::Expired {
@@ -179,22 +226,23 @@ impl Manager {
             handed_ns: delivery.handed_ns,
             times: report.times,
         };
-        let (mut delivered, mut deferred, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut delivered, mut deferred, mut failed) = (0, Vec::new(), Vec::new());
         let message = self.mail.message_mut(id).expect("a batch has its message");
         for (index, status) in recipients.iter().zip(&report.outcome.recipients) {
             let to = recipient(&message.envelope, *index);
             self.log.outcome(id, &to, &report.remote, &timing, status);
             match status.disposition {
                 Disposition::Delivered => {
-                    message.states[usize::from(*index)] = RecipientState::Delivered;
-                    delivered.push((*index, RecipientState::Delivered));
+                    message.status.states[usize::from(*index)] = RecipientState::Delivered;
+                    delivered += 1;
                 }
                 Disposition::Deferred => deferred.push((*index, status)),
                 Disposition::Bounced => failed.push((*index, status.clone())),
             }
         }
-        self.delivered += delivered.len() as u64;
-        if report.outcome.hop == HopStatus::Throttle
+        self.delivered += delivered;
+        let hop = blame(&report.outcome);
+        if hop == HopStatus::Throttle
             && let Some(queued) = self.mail.scheduler.entry(entry)
         {
             let next_hop = self.mail.scheduler.next_hop(queued.destination);
@@ -202,13 +250,22 @@ impl Manager {
                 "queue_id={id} next_hop={next_hop} the host is to blame: it gets less at a time"
             ));
         }
+        if report.times.was_reused() {
+            self.mail.scheduler.connection_reused(entry);
+        }
         let outcome = if deferred.is_empty() { Outcome::Finished } else { Outcome::Retry };
-        match self.mail.scheduler.report(epoch_now(), entry, Report { outcome, hop: report.outcome.hop }) {
-            Verdict::Retry { due, attempts } => {
+        let (mut retried, mut warn_of) = (false, Vec::new());
+        match self.mail.scheduler.report(epoch_now(), entry, Report { outcome, hop }) {
+            Verdict::Retry { due, attempts, warn } => {
+                if warn {
+                    warn_of = deferred.iter().map(|(index, status)| (*index, (*status).clone())).collect();
+                }
                 let batch = self.mail.batch_mut(entry).expect("it waits for its next attempt");
                 batch.recipients = deferred.iter().map(|(index, _)| *index).collect();
                 batch.agents_lost = 0;
-                self.writer.submit(Job::Defer { id, attempts, due });
+                let status = &mut self.mail.message_mut(id).expect("still queued").status;
+                (status.attempts, status.due) = (attempts, due);
+                retried = true;
             }
             Verdict::Gone => drop(self.mail.remove_batch(entry)),
             Verdict::Expired => {
@@ -224,124 +281,65 @@ impl Manager {
         if !failed.is_empty() {
             self.give_up(id, failed, &report.remote);
         }
+        if !warn_of.is_empty() {
+            self.warn_sender(id, warn_of, &report.remote);
+        }
         if self.mail.forget_if_final(id) {
             self.writer.submit(Job::Remove { id });
-        } else if !delivered.is_empty() {
-            self.writer.submit(Job::Mark { id, marks: delivered });
+        } else if delivered > 0 || retried {
+            self.note_status(id);
+        }
+        if retried {
+            self.mail.park(entry);
         }
     }
 
-    /// Recipients for which there is no next hop.
-    pub(crate) fn unroutable(&mut self, id: QueueId, recipients: Vec<u16>) {
-        if recipients.is_empty() {
-            return;
-        }
-        let status = RecipientStatus {
-            disposition: Disposition::Bounced,
-            code: None,
-            // RFC 3463 §3.5: 5.4.4 unable to route
-            enhanced: enhanced(b"5.4.4"),
-            text: "no route to this domain: neither relayhost nor transport table has one".to_owned(),
-            stage: Stage::Connect,
-        };
-        for index in &recipients {
-            let Some(message) = self.mail.message(id) else { return };
-            let now = epoch_now();
-            let timing = Timing {
-                received: message.envelope.received,
-                handed: now,
-                handed_ns: 0,
-                times: delivery::StageTimes::default(),
-            };
-            self.log.outcome(id, &recipient(&message.envelope, *index), "none", &timing, &status);
-        }
-        let failed = recipients.into_iter().map(|index| (index, status.clone())).collect();
-        self.give_up(id, failed, "none");
-        if self.mail.forget_if_final(id) {
-            self.writer.submit(Job::Remove { id });
+    /// Has the spool remember what the message is now.
+    pub(crate) fn note_status(&mut self, id: QueueId) {
+        if let Some(message) = self.mail.message(id) {
+            self.writer.submit(Job::Update { id, status: message.status.clone() });
         }
     }
 
-    /// Tells the sender of failed recipients. They are marked only when that bounce is durable.
-    fn give_up(&mut self, id: QueueId, failed: Vec<(u16, RecipientStatus)>, remote: &str) {
-        let head = self.head_of(id);
-        let Some(message) = self.mail.message_mut(id) else { return };
-        let indices: Vec<u16> = failed.iter().map(|(index, _)| *index).collect();
-        let failed: Vec<Failed> = failed
-            .into_iter()
-            .map(|(index, status)| Failed {
-                recipient: recipient(&message.envelope, index),
-                remote: remote.to_owned(),
-                status,
-            })
-            .collect();
-        for index in &indices {
-            message.states[usize::from(*index)] = RecipientState::Bounced;
-        }
-        let original = Original { id, envelope: &message.envelope, head: &head };
-        match bounce::bounce(&original, &failed, &self.settings.hostname, epoch_now()) {
-            Some((envelope, content)) => {
-                message.bounces += 1;
-                self.bounces += 1;
-                self.bounced += indices.len() as u64;
-                self.writer.submit(Job::Bounce { original: id, envelope, content, recipients: indices });
-            }
-            None => {
-                // RFC 5321 §6.1: a bounce is never answered by a bounce; the log is all that is told of it
-                self.log.event(&format!("queue_id={id} has the null reverse-path: nobody is told"));
-                let marks = indices.into_iter().map(|index| (index, RecipientState::Bounced)).collect();
-                self.writer.submit(Job::Mark { id, marks });
-            }
-        }
-    }
-
-    /// The bounce could not be written: its recipients are pending again, so nothing is dropped in silence.
-    pub(crate) fn bounce_failed(&mut self, id: QueueId, recipients: &[u16], error: &spool::SpoolError) {
-        self.log.event(&format!("queue_id={id} bounce could not be written, trying again: {error}"));
-        self.bounced -= recipients.len() as u64;
+    /// A bounce is durable, so its recipients are final.
+    pub(crate) fn mark_bounced(&mut self, id: QueueId, recipients: &[u16]) {
         let Some(message) = self.mail.message_mut(id) else { return };
         for index in recipients {
-            message.states[usize::from(*index)] = RecipientState::Pending;
+            message.status.states[usize::from(*index)] = RecipientState::Bounced;
         }
-        let (born, due) = (message.envelope.received, epoch_now().plus(BOUNCE_RETRY));
-        let unroutable = self.mail.enqueue(id, recipients, born, 0, due);
-        if !unroutable.is_empty() {
-            self.log.event(&format!("queue_id={id} has no route and no bounce: it stays in the spool"));
+        if self.mail.forget_if_final(id) {
+            self.writer.submit(Job::Remove { id });
+        } else {
+            self.note_status(id);
         }
-    }
-
-    /// The beginning of a message, for its bounce. Unreadable: the bounce goes without.
-    fn head_of(&self, id: QueueId) -> Vec<u8> {
-        let head = self.spool.content(id).map_err(io::Error::other).and_then(|content| match content {
-            spool::Content::Inline(mut bytes) => {
-                bytes.truncate(bounce::RETURNED_HEADER_BYTES);
-                Ok(bytes)
-            }
-            spool::Content::File { file, offset, length } => {
-                let mut bytes = vec![0; length.min(bounce::RETURNED_HEADER_BYTES as u64) as usize];
-                let count = rustix::io::pread(&file, &mut bytes, offset)?;
-                bytes.truncate(count);
-                Ok(bytes)
-            }
-        });
-        head.unwrap_or_default()
     }
 }
 
-fn recipient(envelope: &delivery::Envelope, index: u16) -> ForwardPath {
+pub(crate) fn recipient(envelope: &delivery::Envelope, index: u16) -> ForwardPath {
     envelope.recipients[usize::from(index)].clone()
 }
 
-fn enhanced(text: &[u8]) -> EnhancedStatus {
+pub(crate) fn enhanced(text: &[u8]) -> EnhancedStatus {
     EnhancedStatus::parse(text).expect("a literal status code")
 }
 
 /// RFC 3463 §3.5: 5.4.7 delivery time expired, with what the last attempt said.
-fn expired(last: &RecipientStatus) -> RecipientStatus {
+pub(crate) fn expired(last: &RecipientStatus) -> RecipientStatus {
     RecipientStatus {
         disposition: Disposition::Bounced,
         enhanced: enhanced(b"5.4.7"),
         text: format!("given up after too long a time; the last attempt: {}", last.text),
         ..last.clone()
     }
+}
+
+/// What the delivery says of the host. Beyond what the session knows: 452 with 4.3.x is a host without resources
+/// (RFC 3463 §3.4, other or undefined mail system status), whichever recipient it was said of.
+fn blame(outcome: &smtp::client::Outcome) -> HopStatus {
+    let overloaded = |status: &RecipientStatus| {
+        status.code.is_some_and(|code| code.get() == 452)
+            && status.enhanced.class() == 4
+            && status.enhanced.subject() == 3
+    };
+    if outcome.recipients.iter().any(overloaded) { HopStatus::Throttle } else { outcome.hop }
 }

@@ -7,7 +7,7 @@ use delivery::{Envelope, IntakeAnswer, IntakeFrame, QueueId};
 use smtp::Reply;
 use spool::{Incoming, Spool, SpoolError};
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 
 /// Credit goes back in steps of this size, not for every chunk.
 const CREDIT_STEP_BYTES: u32 = 32 * 1024;
@@ -38,11 +38,25 @@ impl Intake {
     }
 
     /// Takes in what reception sent. False when reception has closed the socket.
-    pub fn read(&mut self, spool: &dyn Spool, poller: &Poller, jobs: &mut Vec<Job>) -> io::Result<bool> {
+    /// Nothing begins while there is no `room` (bytes).
+    pub fn read(
+        &mut self,
+        spool: &dyn Spool,
+        room: u64,
+        poller: &Poller,
+        jobs: &mut Vec<Job>,
+    ) -> io::Result<bool> {
         let open = self.stream.fill()?;
         let mut answers = Vec::new();
         while let Some((kind, payload)) = self.stream.next_frame().map_err(io::Error::other)? {
             let frame = IntakeFrame::decode(kind, payload).map_err(io::Error::other)?;
+            if let IntakeFrame::Begin { message, .. } = frame
+                && room == 0
+            {
+                // reception knows soon; until then its messages are refused one by one
+                refused(message, &SpoolError::LowWater).encode(&mut answers);
+                continue;
+            }
             handle(frame, &mut self.receiving, &mut self.committing, spool, &mut answers, jobs);
         }
         self.send(answers, poller)?;
@@ -50,6 +64,13 @@ impl Intake {
             self.receiving.clear();
         }
         Ok(open)
+    }
+
+    /// Tells reception how many bytes of mail there is room for.
+    pub fn tell_room(&mut self, room: u64, poller: &Poller) -> io::Result<()> {
+        let mut answers = Vec::new();
+        IntakeAnswer::Room { bytes: room }.encode(&mut answers);
+        self.send(answers, poller)
     }
 
     pub fn flush(&mut self, poller: &Poller) -> io::Result<()> {
@@ -112,9 +133,12 @@ fn handle(
 
 /// RFC 3463 §3.4: 4.3.1 mail system full; otherwise 4.3.0.
 fn refused(message: u64, error: &SpoolError) -> IntakeAnswer {
-    eprintln!("mailrig queue: a message was not taken: {error}");
+    // a log on the same full disk must not end the process
+    let _ = writeln!(io::stderr(), "mailrig queue: a message was not taken: {error}");
     let reply = match error {
-        SpoolError::Full { .. } => Reply::new(452, Some((4, 3, 1)), "insufficient system storage"),
+        SpoolError::Full { .. } | SpoolError::LowWater => {
+            Reply::new(452, Some((4, 3, 1)), "insufficient system storage")
+        }
         _ => Reply::new(451, Some((4, 3, 0)), "queue file could not be written, try again later"),
     };
     IntakeAnswer::Refused { message, reply }

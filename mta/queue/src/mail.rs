@@ -1,15 +1,28 @@
-//! What is queued: the envelopes, the fate of their recipients, and the scheduler's entries for them.
+//! What is queued: the scheduler's entries, and of the messages that are in the works also their envelopes.
+//!
+//! A message that waits for a later time has nothing here but its entries; its envelope is read from the spool when
+//! it is due. So ten million deferred messages fit in memory. At most [`IN_CORE_MAX`] new ones are kept until their
+//! first attempt, as in Postfix's active queue.
 
 use crate::routes::Routes;
 use delivery::{Envelope, EpochMs, MAX_RECIPIENTS_PER_REQUEST, NextHop, QueueId, RecipientState};
-use scheduler::{Entry, EntryId, Scheduler};
-use std::collections::{BTreeMap, HashMap};
+use scheduler::{DestinationId, Entry, EntryId, Scheduler, SenderId};
+use spool::{Status, Stored};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Postfix: qmgr_message_active_limit.
+const IN_CORE_MAX: usize = 20_000;
 
 pub struct QueuedMessage {
     pub envelope: Envelope,
-    pub states: Vec<RecipientState>,
-    /// Bounces that are being made; the file stays until they are durable.
+    /// As the spool has it, or soon will.
+    pub status: Status,
+    /// Bounces that are being made; the message stays until they are durable.
     pub bounces: usize,
+    /// Its batches that are in core.
+    batches: usize,
+    /// Some next hop has, or had, several of its batches: the envelope does not tell which recipients are in which.
+    pub is_split: bool,
 }
 
 /// Recipients of one message that travel together.
@@ -41,22 +54,27 @@ impl Mail {
     }
 
     /// Queues a durable message. Returns the recipients for which there is no route: the caller bounces them.
-    pub fn admit(
-        &mut self,
-        id: QueueId,
-        envelope: Envelope,
-        states: Vec<RecipientState>,
-        attempts: u16,
-        due: EpochMs,
-    ) -> Vec<u16> {
-        let pending = (0..states.len()).filter(|index| states[*index] == RecipientState::Pending);
-        let pending: Vec<u16> = pending.map(|index| index as u16).collect();
-        let born = envelope.received;
-        self.messages.insert(id, QueuedMessage { envelope, states, bounces: 0 });
-        self.enqueue(id, &pending, born, attempts, due)
+    pub fn admit(&mut self, id: QueueId, stored: Stored) -> Vec<u16> {
+        let Stored { envelope, status, .. } = stored;
+        let (born, attempts, due, held) = (envelope.received, status.attempts, status.due, status.held);
+        let pending = pending(&status);
+        let waits = due > envelope.received || self.messages.len() >= IN_CORE_MAX;
+        let message = QueuedMessage { envelope, status, bounces: 0, batches: 0, is_split: false };
+        self.messages.insert(id, message);
+        let entries = self.enqueue(id, &pending, born, attempts, due);
+        for entry in &entries.made {
+            if held {
+                self.scheduler.hold(*entry);
+            }
+            // what comes from the spool is there as it is here
+            if (waits || held) && entries.unroutable.is_empty() {
+                self.forget_batch(*entry);
+            }
+        }
+        entries.unroutable
     }
 
-    /// Makes entries for some recipients of a queued message; returns those that have no route.
+    /// Makes entries for some recipients of a message that is in core.
     pub fn enqueue(
         &mut self,
         id: QueueId,
@@ -64,24 +82,90 @@ impl Mail {
         born: EpochMs,
         attempts: u16,
         due: EpochMs,
-    ) -> Vec<u16> {
-        let Some(message) = self.messages.get(&id) else { return Vec::new() };
+    ) -> Enqueued {
+        let mut enqueued = Enqueued { made: Vec::new(), unroutable: Vec::new() };
+        let Some(message) = self.messages.get_mut(&id) else { return enqueued };
+        let sender = SenderId::of(message.envelope.reverse_path.as_str().as_bytes());
         let mut by_hop: BTreeMap<&NextHop, Vec<u16>> = BTreeMap::new();
-        let mut unroutable = Vec::new();
         for index in recipients {
             match self.routes.next_hop(&message.envelope.recipients[usize::from(*index)]) {
                 Some(hop) => by_hop.entry(hop).or_default().push(*index),
-                None => unroutable.push(*index),
+                None => enqueued.unroutable.push(*index),
             }
         }
         for (hop, recipients) in by_hop {
             let destination = self.scheduler.destination(hop.as_str());
-            for batch in recipients.chunks(MAX_RECIPIENTS_PER_REQUEST) {
-                let entry = self.scheduler.enqueue(Entry { id, destination, born, due, attempts });
+            let together =
+                usize::from(self.scheduler.recipients(destination)).min(MAX_RECIPIENTS_PER_REQUEST);
+            message.is_split |= recipients.len() > together;
+            for batch in recipients.chunks(together) {
+                let entry = self.scheduler.enqueue(Entry { id, destination, sender, born, due, attempts });
                 self.batches.insert(entry, Batch { id, recipients: batch.to_vec(), agents_lost: 0 });
+                message.batches += 1;
+                enqueued.made.push(entry);
             }
         }
-        unroutable
+        enqueued
+    }
+
+    /// Forgets the envelope of a message that waits, if it can be read again as it is now: a mark that is still on its
+    /// way to the spool could not.
+    pub fn park(&mut self, entry: EntryId) {
+        let Some(id) = self.batches.get(&entry).map(|batch| batch.id) else { return };
+        let Some(message) = self.messages.get(&id) else { return };
+        let untouched = message.status.states.iter().all(|state| *state == RecipientState::Pending);
+        if untouched {
+            self.forget_batch(entry);
+        }
+    }
+
+    fn forget_batch(&mut self, entry: EntryId) {
+        let Some(id) = self.batches.get(&entry).map(|batch| batch.id) else { return };
+        let Some(message) = self.messages.get(&id) else { return };
+        if !message.is_split && message.bounces == 0 {
+            self.remove_batch(entry);
+            if self.messages[&id].batches == 0 {
+                self.messages.remove(&id);
+            }
+        }
+    }
+
+    /// An entry that is to be delivered, and has no batch: `stored` is its message, unless that is in core.
+    pub fn unpark(
+        &mut self,
+        entry: EntryId,
+        id: QueueId,
+        destination: DestinationId,
+        stored: Option<Stored>,
+    ) -> Option<()> {
+        if let Some(Stored { envelope, mut status, .. }) = stored {
+            if let Some(Entry { attempts, due, .. }) = self.scheduler.entry(entry) {
+                (status.attempts, status.due) = (attempts, due);
+            }
+            let message = QueuedMessage { envelope, status, bounces: 0, batches: 0, is_split: false };
+            self.messages.entry(id).or_insert(message);
+        }
+        let message = self.messages.get_mut(&id)?;
+        let next_hop = self.scheduler.next_hop(destination);
+        let goes_there = |index: &u16| {
+            let recipient = &message.envelope.recipients[usize::from(*index)];
+            self.routes.next_hop(recipient).is_some_and(|hop| hop.as_str() == next_hop)
+        };
+        let mut recipients: Vec<u16> = pending(&message.status).into_iter().filter(goes_there).collect();
+        if message.is_split {
+            let others = self.batches.values().filter(|batch| batch.id == id);
+            let taken: HashSet<u16> = others.flat_map(|batch| batch.recipients.iter().copied()).collect();
+            recipients.retain(|index| !taken.contains(index));
+        }
+        if recipients.is_empty() {
+            if message.batches == 0 && message.bounces == 0 && !message.status.is_final() {
+                self.messages.remove(&id);
+            }
+            return None;
+        }
+        message.batches += 1;
+        self.batches.insert(entry, Batch { id, recipients, agents_lost: 0 });
+        Some(())
     }
 
     pub fn message(&self, id: QueueId) -> Option<&QueuedMessage> {
@@ -101,17 +185,36 @@ impl Mail {
     }
 
     pub fn remove_batch(&mut self, entry: EntryId) -> Option<Batch> {
-        self.batches.remove(&entry)
+        let batch = self.batches.remove(&entry)?;
+        if let Some(message) = self.messages.get_mut(&batch.id) {
+            message.batches -= 1;
+        }
+        Some(batch)
     }
 
-    /// Forgets the message if every recipient is final and no bounce is under way; true = remove its file.
+    /// Forgets the message, whatever became of it.
+    pub fn forget(&mut self, id: QueueId) {
+        self.messages.remove(&id);
+    }
+
+    /// Forgets the message if every recipient is final and no bounce is under way; true = remove it from the spool.
     pub fn forget_if_final(&mut self, id: QueueId) -> bool {
-        let is_final = self.messages.get(&id).is_some_and(|message| {
-            message.bounces == 0 && message.states.iter().all(|state| *state != RecipientState::Pending)
-        });
+        let is_final =
+            self.messages.get(&id).is_some_and(|message| message.bounces == 0 && message.status.is_final());
         if is_final {
             self.messages.remove(&id);
         }
         is_final
     }
+}
+
+/// What [`Mail::enqueue`] made.
+pub struct Enqueued {
+    pub made: Vec<EntryId>,
+    pub unroutable: Vec<u16>,
+}
+
+fn pending(status: &Status) -> Vec<u16> {
+    let states = status.states.iter().enumerate();
+    states.filter(|(_, state)| **state == RecipientState::Pending).map(|(index, _)| index as u16).collect()
 }

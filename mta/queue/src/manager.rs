@@ -1,19 +1,20 @@
 //! The loop of the queue manager.
 
 use crate::agents::Agents;
-use crate::control::Control;
+use crate::control::{Control, Imported};
 use crate::endings::End;
 use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
+use crate::space::Space;
 use crate::stream::Stream;
 use crate::within::DriverWithin;
 use crate::writer::{Done, Writer};
 use delivery::{EpochMs, NextHop, RecipientState};
 use scheduler::{EntryId, Scheduler};
-use spool::Spool;
+use spool::{Spool, Status, Stored};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,6 +34,7 @@ pub struct Settings {
     pub scheduler: scheduler::Limits,
     /// Next hops with a destination concurrency of their own.
     pub concurrency_limits: Vec<(NextHop, u32)>,
+    pub rules: Vec<scheduler::Rule>,
     pub pool: PoolLimits,
     /// An agent that has a delivery longer than this hangs.
     pub watchdog: Duration,
@@ -40,6 +42,8 @@ pub struct Settings {
     pub memory_limit: bool,
     /// Deliveries in flight at a stop are waited for so long.
     pub stop_bound: Duration,
+    /// With less space free, no mail is taken in.
+    pub space_min_bytes: u64,
     pub paused: bool,
     /// What delivers inside this process; `None`: agents of the starter.
     pub within: Option<DriverWithin>,
@@ -66,13 +70,18 @@ pub(crate) struct Manager {
     pub(crate) waiting: VecDeque<EntryId>,
     pub(crate) delivered: u64,
     pub(crate) bounced: u64,
+    /// Of the disk, since the start.
+    pub(crate) alarms: u64,
     /// Being written.
     pub(crate) bounces: usize,
+    pub(crate) space: Space,
     starter: Stream,
     pub(crate) intake: Option<Intake>,
     pub(crate) control: Control,
     pub(crate) ramps: Vec<(u64, Instant)>,
     /// Clients that wait for `status`, by the question that was sent to the starter for them.
+    /// Messages that are being imported, by the client that has them.
+    pub(crate) imports: HashMap<u64, Imported>,
     pub(crate) questions: HashMap<u64, u64>,
     pub(crate) next_question: u64,
 }
@@ -101,6 +110,7 @@ impl Manager {
         for (next_hop, concurrency) in &settings.concurrency_limits {
             scheduler.limit_destination(next_hop.as_str(), *concurrency);
         }
+        settings.rules.iter().cloned().for_each(|rule| scheduler.add_rule(rule));
         poller.watch(writer.wake(), Token::Writer)?;
         let mut manager = Manager {
             starter: Stream::new(channels.starter, Token::Starter, &poller)?,
@@ -114,8 +124,11 @@ impl Manager {
             waiting: VecDeque::new(),
             delivered: 0,
             bounced: 0,
+            alarms: 0,
             bounces: 0,
+            space: Space::new(settings.space_min_bytes),
             ramps: Vec::new(),
+            imports: HashMap::new(),
             questions: HashMap::new(),
             next_question: 1,
             settings,
@@ -129,25 +142,29 @@ impl Manager {
     }
 
     fn recover(&mut self) -> io::Result<()> {
-        let mut found = Vec::new();
-        let recovery =
-            self.spool.recover(&mut |id, stored| found.push((id, stored))).map_err(io::Error::other)?;
+        let spool = self.spool.clone();
+        let mut bounced = Vec::new();
+        // what waits takes no memory here but its entry, so all of it passes through
+        let recovery = spool
+            .recover(&mut |id, stored| {
+                let unroutable = self.mail.admit(id, stored);
+                if !unroutable.is_empty() {
+                    bounced.push((id, unroutable));
+                }
+            })
+            .map_err(io::Error::other)?;
         for one in &recovery.quarantined {
             let moved_to = one.moved_to.display();
             self.log.event(&format!("a corrupt queue file was moved to {moved_to}: {}", one.damage));
         }
-        if !found.is_empty() || recovery.half_written > 0 {
-            let (messages, half_written) = (found.len(), recovery.half_written);
+        if recovery.messages > 0 || recovery.half_written > 0 {
+            let (messages, half_written) = (recovery.messages, recovery.half_written);
             self.log.event(&format!(
                 "spool: {messages} messages found, {half_written} half-written ones removed"
             ));
         }
-        for (id, stored) in found {
-            let unroutable = self.mail.admit(id, stored.envelope, stored.states, stored.attempts, stored.due);
+        for (id, unroutable) in bounced {
             self.unroutable(id, unroutable);
-            if self.mail.forget_if_final(id) {
-                self.writer.submit(crate::writer::Job::Remove { id });
-            }
         }
         Ok(())
     }
@@ -173,6 +190,7 @@ impl Manager {
                 self.handle(*token)?;
             }
             self.pass_time();
+            self.look_for_space();
         }
     }
 
@@ -188,6 +206,10 @@ impl Manager {
             Token::Control(client) => {
                 for command in self.control.read(client) {
                     self.obey(client, command);
+                }
+                if !self.control.has(client) {
+                    // a half import is forgotten with whom it came from
+                    self.imports.remove(&client);
                 }
                 Ok(())
             }
@@ -217,6 +239,9 @@ impl Manager {
         }
         if self.stopping.is_some() {
             by(STOP_TICK);
+        }
+        if let Some(look) = self.space.next_look() {
+            by(look.saturating_duration_since(now));
         }
         wake
     }
@@ -276,8 +301,9 @@ impl Manager {
     fn read_reception(&mut self) -> io::Result<()> {
         let Some(intake) = &mut self.intake else { return Ok(()) };
         let mut jobs = Vec::new();
-        let open =
-            intake.flush(&self.poller).and_then(|()| intake.read(&*self.spool, &self.poller, &mut jobs));
+        let open = intake
+            .flush(&self.poller)
+            .and_then(|()| intake.read(&*self.spool, self.space.room(), &self.poller, &mut jobs));
         jobs.into_iter().for_each(|job| self.writer.submit(job));
         if !matches!(open, Ok(true)) {
             if let Err(error) = open {
@@ -316,12 +342,15 @@ impl Manager {
                                 envelope.recipients.len(),
                             );
                             self.admit_new(id, envelope);
-                            if self.mail.forget_if_final(original) {
-                                self.writer.submit(crate::writer::Job::Remove { id: original });
-                            }
+                            self.mark_bounced(original, &recipients);
                         }
                         Err(error) => self.bounce_failed(original, &recipients, &error),
                     }
+                }
+                Done::Imported { client, stored, result } => self.imported(client, stored, result),
+                Done::Alarm { error } => {
+                    self.alarms += 1;
+                    self.log.event(&error.to_string());
                 }
                 Done::Failed { id, doing, error } => {
                     self.log
@@ -340,7 +369,8 @@ impl Manager {
     fn admit_new(&mut self, id: delivery::QueueId, envelope: delivery::Envelope) {
         let states = vec![RecipientState::Pending; envelope.recipients.len()];
         let due = envelope.received.min(epoch_now());
-        let unroutable = self.mail.admit(id, envelope, states, 0, due);
+        let status = Status { states, attempts: 0, due, held: false };
+        let unroutable = self.mail.admit(id, Stored { envelope, status, content_bytes: 0 });
         self.unroutable(id, unroutable);
     }
 }

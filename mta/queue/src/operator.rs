@@ -1,6 +1,6 @@
 //! What the operator asks for on the control socket, and what is answered.
 
-use crate::control::Command;
+use crate::control::{Act, Command, Id};
 use crate::intake::Intake;
 use crate::manager::{Manager, epoch_now};
 use serde_json::json;
@@ -27,6 +27,28 @@ impl Manager {
                 self.reload();
                 self.control.answer(client, &json!({"ok": true}));
             }
+            Command::List { after, filter } => {
+                let page = self.list(after.map(|Id(id)| id), &filter);
+                self.control.answer(client, &page);
+            }
+            Command::Show { id } => {
+                let message = self.show(id.0);
+                self.control.answer(client, &message);
+            }
+            Command::Read { id, offset } => {
+                let piece = self.read_content(id.0, offset);
+                self.control.answer(client, &piece);
+            }
+            Command::Flush => {
+                self.mail.scheduler.flush(epoch_now());
+                self.log.event("operator: flush");
+                self.control.answer(client, &json!({"ok": true}));
+            }
+            Command::Hold { ids } => self.answer_act(client, Act::Hold, &ids),
+            Command::Release { ids } => self.answer_act(client, Act::Release, &ids),
+            Command::Requeue { ids } => self.answer_act(client, Act::Requeue, &ids),
+            Command::Delete { ids } => self.answer_act(client, Act::Delete, &ids),
+            Command::Import { piece } => self.import(client, piece),
             Command::Status => {
                 let question = self.next_question;
                 self.next_question += 1;
@@ -34,6 +56,12 @@ impl Manager {
                 self.tell_starter(&ToStarter::Usage { question });
             }
         }
+    }
+
+    fn answer_act(&mut self, client: u64, act: Act, ids: &[Id]) {
+        let ids: Vec<_> = ids.iter().map(|Id(id)| *id).collect();
+        let tally = self.act(act, &ids);
+        self.control.answer(client, &tally);
     }
 
     /// Replaces the agents: those with nothing in flight at once, the others when they have finished.
@@ -73,9 +101,10 @@ impl Manager {
             "active": queued.active,
             "due": queued.due,
             "deferred": queued.deferred,
-            "held": 0,
+            "held": queued.held,
             "delivered": self.delivered,
             "bounced": self.bounced,
+            "alarms": self.alarms,
             "paused": self.paused,
             "agents": {
                 "idle": agents.idle,

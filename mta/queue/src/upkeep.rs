@@ -70,6 +70,29 @@ impl Manager {
         }
     }
 
+    /// Asks for free space now and then, and tells reception when that makes a difference.
+    pub(crate) fn look_for_space(&mut self) {
+        let now = Instant::now();
+        if self.space.next_look().is_none_or(|due| due > now) {
+            return;
+        }
+        let had_room = self.space.has_room();
+        // what can't be known does not keep mail away: the write itself will tell
+        let free_bytes = self.spool.free_bytes().unwrap_or(u64::MAX);
+        let tell = self.space.note(free_bytes, now);
+        if had_room != self.space.has_room() {
+            let (mib, verb) = (free_bytes >> 20, if had_room { "is refused" } else { "comes in again" });
+            self.log.event(&format!("{mib} MiB are free on the spool's file system: mail {verb}"));
+            self.alarms += u64::from(had_room);
+        }
+        if tell && let Some(intake) = &mut self.intake {
+            let told = intake.tell_room(self.space.room(), &self.poller);
+            if let Err(error) = told {
+                self.log.event(&format!("reception: {error}"));
+            }
+        }
+    }
+
     /// Its socket says that it is gone; the starter will say how it ended.
     pub(crate) fn agent_closed(&mut self, number: AgentNumber, why: &str) {
         self.agents.endings.closed(number, Instant::now());

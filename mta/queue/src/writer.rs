@@ -1,19 +1,33 @@
 //! The threads that wait for the disk, so that the queue manager's loop never does.
 //!
-//! Everything that changes the spool goes through here. Jobs of one message stay in order, since one thread
-//! has them all.
+//! Everything that changes the spool goes through here. Jobs of one message stay in order, since one thread has them
+//! all. A thread takes whatever waits at once, so that a store which can syncs once for all of it, and nobody waits
+//! for company. What is final is on stable storage [`SYNC_WITHIN`] later, also when nothing else is written.
 
-use delivery::{Envelope, EpochMs, QueueId, RecipientState};
+use delivery::{Envelope, QueueId};
 use rustix::event::{EventfdFlags, eventfd};
-use spool::{Incoming, Spool, SpoolError};
+use spool::{Change, Incoming, Spool, SpoolError, Status, Stored};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// Syncs overlap: while one thread waits for the disk, the others prepare theirs.
-const THREADS: usize = 4;
+/// Marks of what is final are on stable storage within 100 ms: this long they wait for others, the rest is the sync's.
+const SYNC_WITHIN: Duration = Duration::from_millis(50);
+
+/// Jobs taken at once.
+const BATCH_MAX: usize = 4096;
+
+/// Large messages have files, and so syncs, of their own: they go past where one thread does all the rest.
+const LARGE_THREADS: usize = 2;
+
+/// Upkeep looks no more often than this.
+const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
+
+/// Upkeep that failed is tried again after this.
+const UPKEEP_RETRY: Duration = Duration::from_secs(5);
 
 pub enum Job {
     /// Makes a received message durable.
@@ -23,21 +37,22 @@ pub enum Job {
         envelope: Envelope,
         size_bytes: u64,
     },
-    /// Makes a bounce durable, and only then marks the recipients that it tells of.
+    /// Makes a bounce durable. The recipients that it tells of are marked by who is told that it is.
     Bounce {
         original: QueueId,
         envelope: Envelope,
         content: Vec<u8>,
         recipients: Vec<u16>,
     },
-    Mark {
-        id: QueueId,
-        marks: Vec<(u16, RecipientState)>,
+    /// A message that was exported elsewhere.
+    Import {
+        client: u64,
+        incoming: Incoming,
+        stored: Stored,
     },
-    Defer {
+    Update {
         id: QueueId,
-        attempts: u16,
-        due: EpochMs,
+        status: Status,
     },
     Remove {
         id: QueueId,
@@ -64,6 +79,15 @@ pub enum Done {
         doing: &'static str,
         error: SpoolError,
     },
+    Imported {
+        client: u64,
+        stored: Stored,
+        result: Result<QueueId, SpoolError>,
+    },
+    /// The operator is to look after the disk.
+    Alarm {
+        error: SpoolError,
+    },
 }
 
 /// What the threads and the loop share.
@@ -72,8 +96,25 @@ struct Results {
     wake: OwnedFd,
 }
 
+impl Results {
+    fn add(&self, done: Vec<Done>) {
+        if done.is_empty() {
+            return;
+        }
+        let mut waiting = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = waiting.is_empty();
+        waiting.extend(done);
+        if was_empty {
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
+    }
+}
+
 pub struct Writer {
-    jobs: Vec<Sender<Job>>,
+    lanes: Vec<Sender<Job>>,
+    /// Those for large messages alone; none where every lane takes every job.
+    large: Vec<Sender<Job>>,
+    upkeep: Sender<()>,
     threads: Vec<JoinHandle<()>>,
     results: Arc<Results>,
 }
@@ -82,16 +123,24 @@ impl Writer {
     pub fn new(spool: Arc<dyn Spool>) -> io::Result<Writer> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let results = Arc::new(Results { done: Mutex::default(), wake });
-        let (mut jobs, mut threads) = (Vec::new(), Vec::new());
-        for _ in 0..THREADS {
-            let (sender, receiver) = channel();
-            jobs.push(sender);
-            let (spool, results) = (spool.clone(), results.clone());
-            threads.push(std::thread::Builder::new().name("spool writer".into()).spawn(move || {
-                work(&*spool, &receiver, &results);
-            })?);
-        }
-        Ok(Writer { jobs, threads, results })
+        let mut threads = Vec::new();
+        let (upkeep, wanted) = channel();
+        let mut lanes = |count: usize| -> io::Result<Vec<Sender<Job>>> {
+            let lane = |_| {
+                let (sender, receiver) = channel();
+                let (spool, results, upkeep) = (spool.clone(), results.clone(), upkeep.clone());
+                let thread = std::thread::Builder::new().name("spool writer".into());
+                threads.push(thread.spawn(move || work(&*spool, &receiver, &results, &upkeep))?);
+                Ok(sender)
+            };
+            (0..count).map(lane).collect()
+        };
+        let (all, large) =
+            (lanes(spool.writers())?, lanes(if spool.writers() == 1 { LARGE_THREADS } else { 0 })?);
+        let (keeper, alarms) = (spool, results.clone());
+        let thread = std::thread::Builder::new().name("spool upkeep".into());
+        threads.push(thread.spawn(move || keep_up(&*keeper, &wanted, &alarms))?);
+        Ok(Writer { lanes: all, large, upkeep, threads, results })
     }
 
     /// Readable when [`Writer::take_done`] has something.
@@ -100,14 +149,19 @@ impl Writer {
     }
 
     pub fn submit(&self, job: Job) {
-        let key = match &job {
-            Job::Commit { message, .. } => *message,
-            Job::Bounce { original, .. } => original.0,
-            Job::Mark { id, .. } | Job::Defer { id, .. } | Job::Remove { id } => id.0,
+        let (key, lanes) = match &job {
+            Job::Commit { message, incoming, .. } if incoming.is_large() && !self.large.is_empty() => {
+                (*message, &self.large)
+            }
+            Job::Commit { message, .. } => (*message, &self.lanes),
+            // its later changes come after its answer
+            Job::Import { client, .. } => (*client, &self.lanes),
+            Job::Bounce { original, .. } => (original.0, &self.lanes),
+            Job::Update { id, .. } | Job::Remove { id } => (id.0, &self.lanes),
         };
         // ids are not evenly spread in their low bits: mix before choosing
-        let thread = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % self.jobs.len();
-        self.jobs[thread].send(job).expect("writer threads live as long as the writer");
+        let lane = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % lanes.len();
+        lanes[lane].send(job).expect("writer threads live as long as the writer");
     }
 
     pub fn take_done(&self) -> Vec<Done> {
@@ -118,51 +172,129 @@ impl Writer {
 
     /// Waits until every job is done: at the end of an orderly stop.
     pub fn finish(self) {
-        drop(self.jobs);
+        drop((self.lanes, self.large, self.upkeep));
         for thread in self.threads {
             let _ = thread.join();
         }
     }
 }
 
-fn work(spool: &dyn Spool, jobs: &Receiver<Job>, results: &Results) {
-    for job in jobs {
-        if let Some(done) = perform(spool, job) {
-            let mut waiting = results.done.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.push(done);
-            if waiting.len() == 1 {
-                let _ = rustix::io::write(&results.wake, &1u64.to_ne_bytes());
+fn work(spool: &dyn Spool, jobs: &Receiver<Job>, results: &Results, upkeep: &Sender<()>) {
+    let mut sync_at: Option<Instant> = None;
+    loop {
+        let next = match sync_at {
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => jobs.recv_timeout(at.saturating_duration_since(Instant::now())),
+        };
+        match next {
+            Ok(first) => {
+                let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter()).take(BATCH_MAX).collect();
+                results.add(perform(spool, batch));
+                let _ = upkeep.send(());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if sync_at.is_some_and(|at| at <= Instant::now()) {
+            sync_at = None;
+            sync(spool, results);
+        }
+        sync_at = if spool.awaits_sync() { sync_at.or(Some(Instant::now() + SYNC_WITHIN)) } else { None };
+    }
+    sync(spool, results);
+}
+
+fn sync(spool: &dyn Spool, results: &Results) {
+    if let Err(error) = spool.sync() {
+        results.add(vec![Done::Alarm { error }]);
+    }
+}
+
+/// Gives space back, beside everything else.
+fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
+    while wanted.recv().is_ok() {
+        // what is asked for meanwhile is answered by this turn; a busy writer is not to wake it each time
+        std::thread::sleep(UPKEEP_PAUSE);
+        while wanted.try_recv().is_ok() {}
+        loop {
+            match spool.tend() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    results.add(vec![Done::Alarm { error }]);
+                    let end = Instant::now() + UPKEEP_RETRY;
+                    while let Some(left) = end.checked_duration_since(Instant::now()) {
+                        if let Err(RecvTimeoutError::Disconnected) = wanted.recv_timeout(left) {
+                            return;
+                        }
+                    }
+                }
             }
         }
     }
 }
 
-fn perform(spool: &dyn Spool, job: Job) -> Option<Done> {
-    let failed = |id, doing| move |error| Done::Failed { id, doing, error };
-    match job {
-        Job::Commit { message, incoming, envelope, size_bytes } => {
-            let result = spool.commit(incoming);
-            Some(Done::Committed { message, envelope, size_bytes, result })
-        }
-        Job::Bounce { original, envelope, content, recipients } => {
-            let size_bytes = content.len() as u64;
-            let result = commit_bounce(spool, envelope.clone(), &content).and_then(|id| {
-                let marks: Vec<_> =
-                    recipients.iter().map(|index| (*index, RecipientState::Bounced)).collect();
-                spool.mark(original, &marks).map(|()| id)
-            });
-            Some(Done::Bounced { original, recipients, envelope, size_bytes, result })
-        }
-        Job::Mark { id, marks } => spool.mark(id, &marks).map_err(failed(id, "marking recipients")).err(),
-        Job::Defer { id, attempts, due } => {
-            spool.defer(id, attempts, due).map_err(failed(id, "noting a deferral")).err()
-        }
-        Job::Remove { id } => spool.remove(id).map_err(failed(id, "removing")).err(),
-    }
+/// What is to be said of a change when it is made.
+enum Asked {
+    Commit { message: u64, envelope: Envelope, size_bytes: u64 },
+    Bounce { original: QueueId, envelope: Envelope, size_bytes: u64, recipients: Vec<u16> },
+    Import { client: u64, stored: Stored },
+    Other { id: QueueId, doing: &'static str },
 }
 
-fn commit_bounce(spool: &dyn Spool, envelope: Envelope, content: &[u8]) -> Result<QueueId, SpoolError> {
+fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
+    let mut done = Vec::new();
+    let (mut asked, mut changes) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+    for job in jobs {
+        match job {
+            Job::Commit { message, incoming, envelope, size_bytes } => {
+                asked.push(Asked::Commit { message, envelope, size_bytes });
+                changes.push(Change::Commit(incoming));
+            }
+            Job::Bounce { original, envelope, content, recipients } => {
+                let size_bytes = content.len() as u64;
+                match receive(spool, envelope.clone(), &content) {
+                    Ok(incoming) => {
+                        asked.push(Asked::Bounce { original, envelope, size_bytes, recipients });
+                        changes.push(Change::Commit(incoming));
+                    }
+                    Err(error) => {
+                        let result = Err(error);
+                        done.push(Done::Bounced { original, recipients, envelope, size_bytes, result });
+                    }
+                }
+            }
+            Job::Import { client, incoming, stored } => {
+                asked.push(Asked::Import { client, stored });
+                changes.push(Change::Commit(incoming));
+            }
+            Job::Update { id, status } => {
+                asked.push(Asked::Other { id, doing: "noting what became of it" });
+                changes.push(Change::Update { id, status });
+            }
+            Job::Remove { id } => {
+                asked.push(Asked::Other { id, doing: "removing" });
+                changes.push(Change::Remove { id });
+            }
+        }
+    }
+    for (asked, result) in asked.into_iter().zip(spool.apply(changes)) {
+        done.extend(match asked {
+            Asked::Commit { message, envelope, size_bytes } => {
+                Some(Done::Committed { message, envelope, size_bytes, result })
+            }
+            Asked::Bounce { original, envelope, size_bytes, recipients } => {
+                Some(Done::Bounced { original, recipients, envelope, size_bytes, result })
+            }
+            Asked::Import { client, stored } => Some(Done::Imported { client, stored, result }),
+            Asked::Other { id, doing } => result.err().map(|error| Done::Failed { id, doing, error }),
+        });
+    }
+    done
+}
+
+fn receive(spool: &dyn Spool, envelope: Envelope, content: &[u8]) -> Result<Incoming, SpoolError> {
     let mut incoming = spool.begin(envelope)?;
     incoming.write(content)?;
-    spool.commit(incoming)
+    Ok(incoming)
 }

@@ -1,9 +1,13 @@
-//! Destinations: one queue and one concurrency window for each next hop.
+//! Destinations: the queues, the concurrency window and the pace of each next hop.
 //!
-//! Owns the names and the numbers of destinations, forgets idle ones (mail to a million made-up domains must
-//! not fill the memory), and knows which ones are to be served next. Knows no time but what it is told.
+//! Owns the names and the numbers of destinations, and forgets idle ones (mail to a million made-up domains must not
+//! fill the memory). Knows no time but what it is told.
 
-use crate::entry::List;
+use crate::Limits;
+use crate::gate::Gates;
+use crate::lanes::{Kind, Lane, Pace};
+use crate::limits::{Rule, Rules};
+use crate::turns::Line;
 use crate::window::{Bounds, Window};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,23 +15,87 @@ use std::sync::Arc;
 /// How many destinations without mail are remembered, with the window that they had earned.
 pub(crate) const IDLE_DESTINATIONS_MAX: usize = 4096;
 
+/// A slot time is averaged over about so many deliveries.
+const PACE_WEIGHT: f64 = 1.0 / 4.0;
+
 pub(crate) struct Destination {
     name: Arc<str>,
-    /// Entries that may be delivered now, oldest first; `ready_count` of them were not removed.
-    pub(crate) ready: List,
-    pub(crate) ready_count: u32,
+    /// Entries that may be delivered now: new ones, retries.
+    lines: [Line; 2],
+    /// Where each line has its place; other places of it mean nothing.
+    placed: [Option<Lane>; 2],
     /// Deliveries under way.
     pub(crate) busy: u32,
-    /// Entries in any state but removed.
+    /// Of these, retries that count against the retries' share.
+    pub(crate) busy_retries: u32,
+    /// Entries in any state but removed ones.
     pub(crate) entries: u32,
     pub(crate) window: Window,
     pub(crate) bounds: Bounds,
-    /// It has a place in the round.
-    pub(crate) in_round: bool,
+    pub(crate) recipients: u16,
+    /// Of rates of messages, and of connections.
+    pub(crate) gates: [Option<u32>; 2],
+    own_gates: bool,
+    /// It waits at a gate.
+    pub(crate) at_gate: bool,
+    /// It has waited at a gate, and need not wait behind those that still do.
+    pub(crate) let_through: bool,
     /// A timer waits for the end of its death.
     pub(crate) in_timer: bool,
+    pub(crate) pace: Pace,
+    slot_time_ms: f64,
+    /// It is counted among those with something ready or under way.
+    pub(crate) stirring: bool,
+    /// The last delivery that ended went well.
+    pub(crate) well: bool,
+    /// No ready entry was born earlier.
+    pub(crate) oldest_born_ms: u64,
     /// Its valid place among the idle destinations; older places of it mean nothing.
     idle_stamp: u64,
+}
+
+impl Destination {
+    pub(crate) fn line(&self, kind: Kind) -> &Line {
+        &self.lines[kind as usize]
+    }
+
+    pub(crate) fn line_mut(&mut self, kind: Kind) -> &mut Line {
+        &mut self.lines[kind as usize]
+    }
+
+    pub(crate) fn placed_mut(&mut self, kind: Kind) -> &mut Option<Lane> {
+        &mut self.placed[kind as usize]
+    }
+
+    pub(crate) fn ready(&self) -> u32 {
+        self.lines[0].len() + self.lines[1].len()
+    }
+
+    pub(crate) fn lane(&self, kind: Kind) -> Lane {
+        Lane { bounded_retry: kind == Kind::Retry && !self.well, pace: self.pace }
+    }
+
+    pub(crate) fn has_slot(&self) -> bool {
+        self.busy < self.window.size()
+    }
+
+    /// A delivery took so long.
+    pub(crate) fn took(&mut self, slot_time_ms: u64, slow_after_ms: u64) {
+        // what is beyond slow is just slow, so that a site that has recovered is believed soon
+        let slot_time_ms = slot_time_ms.min(slow_after_ms.saturating_mul(4)) as f64;
+        if self.pace == Pace::Unproven {
+            self.slot_time_ms = slot_time_ms;
+        } else {
+            self.slot_time_ms += (slot_time_ms - self.slot_time_ms) * PACE_WEIGHT;
+        }
+        self.pace = if self.slot_time_ms > slow_after_ms as f64 { Pace::Slow } else { Pace::Quick };
+    }
+
+    /// A delivery is taking longer than that.
+    pub(crate) fn is_taking(&mut self, slow_after_ms: u64) {
+        self.slot_time_ms = self.slot_time_ms.max(2.0 * slow_after_ms as f64);
+        self.pace = Pace::Slow;
+    }
 }
 
 pub(crate) struct Destinations {
@@ -39,12 +107,32 @@ pub(crate) struct Destinations {
     /// Numbers that can be given to new destinations.
     forgotten: Vec<u32>,
     bounds: Bounds,
-    /// Of destinations that have a limit of their own.
-    own_limits: HashMap<Arc<str>, u32>,
+    recipients: u16,
+    /// What is known of a destination before it has answered.
+    pace: Pace,
+    rules: Vec<SetRule>,
+    /// Rules of exactly these next hops.
+    by_exact_name: HashMap<Arc<str>, usize>,
+    pub(crate) gates: Gates,
+}
+
+struct SetRule {
+    rule: Rule,
+    gates: [Option<u32>; 2],
 }
 
 impl Destinations {
-    pub(crate) fn new(bounds: Bounds) -> Destinations {
+    pub(crate) fn new(limits: &Limits) -> Destinations {
+        let limit = limits.destination_concurrency.max(1);
+        let ours = limits.rules == Rules::Mailrig;
+        let bounds = Bounds {
+            limit,
+            initial: limits.initial_destination_concurrency.clamp(1, limit),
+            positive: limits.positive_feedback,
+            negative: limits.negative_feedback,
+            failed_cohorts: limits.failed_cohort_limit,
+            probe: ours,
+        };
         Destinations {
             by_name: HashMap::new(),
             all: Vec::new(),
@@ -52,13 +140,25 @@ impl Destinations {
             stamp: 0,
             forgotten: Vec::new(),
             bounds,
-            own_limits: HashMap::new(),
+            recipients: limits.destination_recipients.max(1),
+            pace: if ours { Pace::Unproven } else { Pace::Quick },
+            rules: Vec::new(),
+            by_exact_name: HashMap::new(),
+            gates: Gates::default(),
         }
     }
 
-    /// At least 1 is used. For destinations that are not there yet.
-    pub(crate) fn limit(&mut self, next_hop: &str, concurrency: u32) {
-        self.own_limits.insert(next_hop.into(), concurrency.max(1));
+    /// For destinations that are not there yet; of several rules for a next hop the first counts.
+    pub(crate) fn add_rule(&mut self, rule: Rule) {
+        let mut gates = [None; 2];
+        if rule.together {
+            let rates = [rule.messages_per_second, rule.connections_per_second];
+            gates = rates.map(|rate| rate.map(|rate| self.gates.add(rate)));
+        }
+        for name in rule.next_hops.iter().filter(|name| !name.starts_with('*')) {
+            self.by_exact_name.entry(name.as_str().into()).or_insert(self.rules.len());
+        }
+        self.rules.push(SetRule { rule, gates });
     }
 
     pub(crate) fn intern(&mut self, next_hop: &str) -> u32 {
@@ -80,10 +180,14 @@ impl Destinations {
             if destination.entries > 0 || destination.idle_stamp != stamp {
                 continue;
             }
-            if destination.busy > 0 || destination.in_round {
-                // its entries were removed while an agent or a turn in the round was theirs
+            if destination.busy > 0 || destination.placed != [None; 2] || destination.at_gate {
+                // its entries were removed while an agent or a turn was theirs
                 self.put_last(oldest);
                 break;
+            }
+            if destination.own_gates {
+                let gates = destination.gates;
+                gates.into_iter().flatten().for_each(|gate| self.gates.remove(gate));
             }
             self.by_name.remove(&self.all[oldest as usize].name);
             self.forgotten.push(oldest);
@@ -102,20 +206,49 @@ impl Destinations {
         &mut self.all[index as usize]
     }
 
+    /// All numbers are below it.
+    pub(crate) fn count(&self) -> u32 {
+        self.all.len() as u32
+    }
+
     fn insert(&mut self, name: Arc<str>) -> u32 {
-        let own_limit = self.own_limits.get(&name).copied();
-        let bounds =
-            own_limit.map_or(self.bounds, |limit| Bounds { limit, initial: self.bounds.initial.min(limit) });
+        let set = self.by_exact_name.get(&name).map(|number| &self.rules[*number]);
+        let set = set.or_else(|| self.rules.iter().find(|set| set.rule.matches(&name)));
+        let (mut bounds, mut recipients, mut gates) = (self.bounds, self.recipients, [None; 2]);
+        let mut own_gates = false;
+        if let Some(SetRule { rule, gates: shared }) = set {
+            if let Some(limit) = rule.concurrency {
+                bounds.limit = limit.max(1);
+                bounds.initial = bounds.initial.min(bounds.limit);
+            }
+            recipients = rule.recipients.unwrap_or(recipients).max(1);
+            own_gates = !rule.together;
+            gates = *shared;
+            if own_gates {
+                let rates = [rule.messages_per_second, rule.connections_per_second];
+                gates = rates.map(|rate| rate.map(|rate| self.gates.add(rate)));
+            }
+        }
         let destination = Destination {
             name: name.clone(),
-            ready: List::EMPTY,
-            ready_count: 0,
+            lines: [Line::EMPTY; 2],
+            placed: [None; 2],
             busy: 0,
+            busy_retries: 0,
             entries: 0,
             window: Window::new(bounds),
             bounds,
-            in_round: false,
+            recipients,
+            gates,
+            own_gates,
+            at_gate: false,
+            let_through: false,
             in_timer: false,
+            pace: self.pace,
+            slot_time_ms: 0.0,
+            stirring: false,
+            well: false,
+            oldest_born_ms: u64::MAX,
             idle_stamp: 0,
         };
         let index = self.forgotten.pop().unwrap_or_else(|| {
@@ -142,7 +275,12 @@ mod tests {
 
     #[test]
     fn forgets_only_what_was_idle_longest() {
-        let mut destinations = Destinations::new(Bounds { initial: 1, limit: 1 });
+        let mut destinations = Destinations::new(&Limits::default());
+        destinations.add_rule(Rule {
+            next_hops: vec!["*.test:25".to_owned()],
+            messages_per_second: Some(1.0),
+            ..Rule::default()
+        });
         let with_mail = destinations.intern("mail.test:25");
         destinations.get_mut(with_mail).entries = 1;
         let named_often = destinations.intern("often.test:25");
@@ -156,5 +294,6 @@ mod tests {
         assert_eq!(destinations.name(named_often), "often.test:25");
         assert!(destinations.all.len() <= IDLE_DESTINATIONS_MAX + 3, "{}", destinations.all.len());
         assert_eq!(destinations.by_name.len(), destinations.all.len() - destinations.forgotten.len());
+        assert!(destinations.gates.count() <= IDLE_DESTINATIONS_MAX + 3, "gates go with their destinations");
     }
 }

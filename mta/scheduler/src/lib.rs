@@ -15,62 +15,62 @@
 //!                 └───────────────────────── retry ────────────────┘
 //! ```
 //!
-//! Destinations with ready entries and an open window are served in turn, one entry each; entries of a
-//! destination in the order in which they became due. Every step is O(1) (a dead destination: O(log) of those
-//! dead), whatever waits: nothing scans the queue.
+//! The operator's `hold`, `release`, `requeue`, `flush` and `remove` work in every state.
+//!
+//! Destinations with ready entries and an open window are served in turn, one entry each (`lanes`); within a destination
+//! senders have their turns (`turns`), and a sender's entries go in the order in which they became due. Every step is
+//! O(1) (dead destinations and closed gates: O(log) of those), whatever waits: no decision scans the queue.
+//! [`Limits::postfix`] has qmgr(8)'s own rules instead, for comparison.
 
+mod active;
 mod clock;
 mod destination;
+mod dispatch;
 mod entry;
+mod feedback;
+mod gate;
+mod lanes;
+mod limits;
 mod machine;
+mod operator;
+mod schedule;
+mod turns;
+mod view;
 mod wheel;
 mod window;
 
+pub use feedback::Feedback;
+pub use limits::{Limits, Rule, Rules};
 pub use machine::Scheduler;
+pub use schedule::{Defaults, RETRY_JITTER, Schedule};
+pub use view::Standing;
 
 use delivery::{EpochMs, QueueId};
 use smtp::client::HopStatus;
-use std::time::Duration;
 
 /// What one entry takes in memory, its timer included.
 pub const ENTRY_BYTES: usize = size_of::<entry::Record>();
-
-/// A retry is moved by up to this share of its delay, so that mail deferred together does not return together.
-pub const RETRY_JITTER: f64 = 0.1;
-
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Deliveries at a time to one destination; at least 1 is used.
-    pub destination_concurrency: u32,
-    /// Where a destination's window starts; 1 to `destination_concurrency` is used.
-    pub initial_destination_concurrency: u32,
-    /// Shortest wait before a retry, and how long a dead destination is left alone.
-    pub minimal_backoff: Duration,
-    pub maximal_backoff: Duration,
-    /// A message that is this old is given up when its delivery fails once more.
-    pub lifetime: Duration,
-    /// Of the retries' jitter: the same seed and the same calls make the same decisions.
-    pub seed: u64,
-}
-
-impl Default for Limits {
-    /// Postfix's own defaults.
-    fn default() -> Limits {
-        Limits {
-            destination_concurrency: 20,
-            initial_destination_concurrency: 5,
-            minimal_backoff: Duration::from_secs(300),
-            maximal_backoff: Duration::from_secs(4000),
-            lifetime: Duration::from_secs(5 * 24 * 3600),
-            seed: 0,
-        }
-    }
-}
 
 /// Names a destination while entries for it are queued, and for 4096 calls of [`Scheduler::destination`] after
 /// the one that gave it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct DestinationId(u32);
+
+/// Whose mail it is: entries of one sender wait for one another, those of different senders do not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct SenderId(pub u32);
+
+impl SenderId {
+    /// The same for the same reverse-path; two that meet in one number share their turns, which is all that follows.
+    pub fn of(reverse_path: &[u8]) -> SenderId {
+        // FNV-1a
+        SenderId(
+            reverse_path
+                .iter()
+                .fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)),
+        )
+    }
+}
 
 /// Names an entry until it is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -84,6 +84,7 @@ pub struct EntryId {
 pub struct Entry {
     pub id: QueueId,
     pub destination: DestinationId,
+    pub sender: SenderId,
     /// When the message was received; its age decides about back-off and expiry.
     pub born: EpochMs,
     /// Not to be delivered before.
@@ -97,6 +98,16 @@ pub struct Entry {
 pub enum Next {
     /// Deliver this; the entry is active until `report` or `put_back`.
     Deliver(EntryId, QueueId, DestinationId),
+    /// Postfix's rules: its destination is dead, and it was deferred until `due` without an attempt.
+    Suspended {
+        entry: EntryId,
+        id: QueueId,
+        destination: DestinationId,
+        due: EpochMs,
+        attempts: u16,
+    },
+    /// It waited for a dead destination until it was too old; the entry is gone, and the caller bounces it.
+    Expired(EntryId, QueueId, DestinationId),
     /// Nothing before this moment, unless a result or a new entry comes first.
     Sleep(EpochMs),
     /// Nothing but a result can change anything.
@@ -124,8 +135,8 @@ pub enum Outcome {
 pub enum Disposition {
     /// The entry is gone (or was removed before).
     Gone,
-    /// It waits until `due`.
-    Retry { due: EpochMs, attempts: u16 },
+    /// It waits until `due`. `warn`: the sender is to be told that it is late, this once.
+    Retry { due: EpochMs, attempts: u16, warn: bool },
     /// The entry is gone, too old for another attempt: the caller bounces what is still pending.
     Expired,
 }
@@ -138,4 +149,6 @@ pub struct Counts {
     pub due: u64,
     /// Waiting for a later time: their own, or the end of a dead destination's rest.
     pub deferred: u64,
+    /// Held by the operator (those with an agent count as active until they come back).
+    pub held: u64,
 }

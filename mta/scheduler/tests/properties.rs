@@ -2,9 +2,11 @@
 
 use delivery::{EpochMs, QueueId};
 use proptest::prelude::*;
-use scheduler::{Disposition, Entry, EntryId, Limits, Next, Outcome, Report, Scheduler};
+use scheduler::{
+    Disposition, Entry, EntryId, Feedback, Limits, Next, Outcome, Report, Rule, Scheduler, SenderId,
+};
 use smtp::client::HopStatus;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
 const START: EpochMs = EpochMs(1_800_000_000_000);
@@ -23,19 +25,33 @@ struct World {
     throttled: u8,
     lost_agents: u8,
     removed: u8,
+    /// In percent of the steps: the operator does something to some message.
+    operator: u8,
+    postfix: bool,
+    feedback: Feedback,
+    /// Deliveries a second to each destination.
+    rate: Option<u32>,
     /// The wall clock is set back by this much a few times.
     set_back_ms: u64,
 }
 
 fn world() -> impl Strategy<Value = World> {
     let mail = prop::collection::vec((0..6u64, prop_oneof![Just(0), 0..5_000u64, 0..20_000_000u64]), 1..120);
-    let shares = (0..=100u8, 0..=100u8, 0..10u8, 0..10u8);
+    let shares = (0..=100u8, 0..=100u8, 0..10u8, 0..10u8, prop_oneof![Just(0), 0..30u8]);
     let set_back_ms = prop_oneof![3 => Just(0), 1 => 1..100_000_000u64];
     // from 31 on a destination can die before its window is down to one
     let (concurrency, initial) = (prop_oneof![1..10u32, 10..60u32], prop_oneof![0..10u32, 10..80u32]);
-    (any::<u64>(), 1..20usize, 1..6u64, mail, concurrency, initial, shares, set_back_ms).prop_map(
-        |(seed, agents, destinations, mail, concurrency, initial, shares, set_back_ms)| {
-            let (deferred, throttled, lost_agents, removed) = shares;
+    let feedback = [Feedback::Fixed(1.0), Feedback::Inverse(1.0), Feedback::InverseRoot(0.5)];
+    let rules = (
+        any::<bool>(),
+        prop::sample::select(feedback.to_vec()),
+        prop_oneof![Just(None), (1..30u32).prop_map(Some)],
+    );
+    let sizes = (1..20usize, 1..6u64, concurrency, initial);
+    (any::<u64>(), sizes, mail, rules, shares, set_back_ms).prop_map(
+        |(seed, (agents, destinations, concurrency, initial), mail, rules, shares, set_back_ms)| {
+            let (postfix, feedback, rate) = rules;
+            let (deferred, throttled, lost_agents, removed, operator) = shares;
             World {
                 seed,
                 agents,
@@ -47,6 +63,10 @@ fn world() -> impl Strategy<Value = World> {
                 throttled,
                 lost_agents,
                 removed,
+                operator,
+                postfix,
+                feedback,
+                rate,
                 set_back_ms,
             }
         },
@@ -57,10 +77,13 @@ fn limits(world: &World) -> Limits {
     Limits {
         destination_concurrency: world.concurrency,
         initial_destination_concurrency: world.initial,
-        minimal_backoff: Duration::from_secs(300),
-        maximal_backoff: Duration::from_secs(4000),
+        positive_feedback: world.feedback,
+        negative_feedback: world.feedback,
         lifetime: Duration::from_secs(24 * 3600),
+        slots: world.agents as u32,
+        slow_after: Duration::from_secs(20),
         seed: world.seed,
+        ..if world.postfix { Limits::postfix() } else { Limits::default() }
     }
 }
 
@@ -85,6 +108,10 @@ struct Simulation {
     /// Moment in true time before which the message must not be delivered.
     not_before_ms: HashMap<u64, u64>,
     ends: BTreeMap<u64, End>,
+    entries: Vec<EntryId>,
+    held: BTreeSet<u64>,
+    /// True times of the deliveries to each destination.
+    begun_ms: BTreeMap<u64, Vec<u64>>,
     history: Vec<String>,
 }
 
@@ -101,13 +128,31 @@ impl Simulation {
             busy: HashMap::new(),
             not_before_ms: HashMap::new(),
             ends: BTreeMap::new(),
+            entries: Vec::new(),
+            held: BTreeSet::new(),
+            begun_ms: BTreeMap::new(),
             history: Vec::new(),
         };
+        if let Some(rate) = simulation.world.rate {
+            simulation.scheduler.add_rule(Rule {
+                next_hops: vec!["*.test:25".to_owned()],
+                messages_per_second: Some(f64::from(rate)),
+                ..Rule::default()
+            });
+        }
         for (message, (destination, delay_ms)) in simulation.world.mail.clone().into_iter().enumerate() {
             let destination = simulation.destination(destination);
             let due = EpochMs(START.0 + delay_ms);
-            let entry = Entry { id: QueueId(message as u64), destination, born: START, due, attempts: 0 };
-            simulation.scheduler.enqueue(entry);
+            let entry = Entry {
+                id: QueueId(message as u64),
+                destination,
+                sender: SenderId(0),
+                born: START,
+                due,
+                attempts: 0,
+            };
+            let entry = simulation.scheduler.enqueue(entry);
+            simulation.entries.push(entry);
             simulation.not_before_ms.insert(message as u64, delay_ms);
         }
         simulation
@@ -138,18 +183,41 @@ impl Simulation {
             self.elapsed_ms >= self.not_before_ms[&message],
             "message {message} was delivered before it was due"
         );
+        assert!(!self.held.contains(&message), "message {message} was delivered while held");
         assert!(!self.ends.contains_key(&message), "message {message} came back after its end");
         assert!(
             self.under_way.iter().all(|r| r.0.2 != message),
             "message {message} is delivered twice at a time"
         );
+        self.check_rate(destination);
         self.history.push(format!("{} {message}", self.elapsed_ms));
         let end_ms = self.elapsed_ms + self.random.u64(1..60_000);
         self.under_way.push(std::cmp::Reverse((end_ms, entry, message)));
         if self.random.u8(0..100) < self.world.removed {
-            assert!(self.scheduler.remove(entry) && !self.scheduler.remove(entry));
-            self.end(message, End::Removed);
+            self.remove(message);
         }
+    }
+
+    /// Whatever came before: in no stretch of time more than its rate, one, and a tenth of a second's worth.
+    fn check_rate(&mut self, destination: u64) {
+        let Some(rate) = self.world.rate else { return };
+        let begun_ms = self.begun_ms.entry(destination).or_default();
+        begun_ms.push(self.elapsed_ms);
+        for (n, began_ms) in begun_ms.iter().rev().enumerate() {
+            let allowed = (self.elapsed_ms - began_ms + 100) as f64 / 1000.0 * f64::from(rate) + 1.0 + 1e-9;
+            assert!(
+                (n + 1) as f64 <= allowed,
+                "{} deliveries in {} ms at {rate}/s",
+                n + 1,
+                self.elapsed_ms - began_ms
+            );
+        }
+    }
+
+    fn remove(&mut self, message: u64) {
+        let entry = self.entries[message as usize];
+        assert!(self.scheduler.remove(entry) && !self.scheduler.remove(entry));
+        self.end(message, End::Removed);
     }
 
     fn finish(&mut self, entry: EntryId, message: u64) {
@@ -179,7 +247,10 @@ impl Simulation {
                 assert!(outcome == Outcome::Retry && age < limits(&self.world).lifetime);
                 let delay_ms = due.since(now).as_millis() as u64;
                 let plain_ms = (age.as_millis() as u64).clamp(300_000, 4_000_000);
-                let bounds = plain_ms * 9 / 10..=plain_ms * 11 / 10;
+                let bounds = match self.world.postfix {
+                    true => plain_ms..=plain_ms + 300_000,
+                    false => plain_ms * 9 / 10..=plain_ms * 11 / 10,
+                };
                 assert!(bounds.contains(&delay_ms), "delay of {delay_ms} ms at an age of {age:?}");
                 self.not_before_ms.insert(message, self.elapsed_ms + delay_ms);
             }
@@ -188,14 +259,70 @@ impl Simulation {
 
     fn end(&mut self, message: u64, end: End) {
         assert!(self.ends.insert(message, end).is_none(), "message {message} ended twice");
+        self.held.remove(&message);
+    }
+
+    fn is_under_way(&self, message: u64) -> bool {
+        self.under_way.iter().any(|r| r.0.2 == message)
+    }
+
+    /// The operator does one thing, and is told the truth about whether it was done.
+    fn operate(&mut self) {
+        let message = self.random.u64(0..self.world.mail.len() as u64);
+        let (now, entry) = (self.now(), self.entries[message as usize]);
+        let (gone, under_way) = (self.ends.contains_key(&message), self.is_under_way(message));
+        match self.random.u8(0..6) {
+            0 => {
+                let held = self.scheduler.hold(entry);
+                assert_eq!(held, !gone && self.held.insert(message), "hold of message {message}");
+            }
+            1 => {
+                assert_eq!(self.scheduler.release(now, entry), self.held.remove(&message));
+            }
+            2 => {
+                let requeued = self.scheduler.requeue(now, entry);
+                assert_eq!(requeued, !gone && !under_way, "requeue of message {message}");
+                if requeued {
+                    self.held.remove(&message);
+                    self.not_before_ms.insert(message, 0);
+                }
+            }
+            3 if !gone => self.remove(message),
+            4 => {
+                self.scheduler.flush(now);
+                for message in 0..self.world.mail.len() as u64 {
+                    if !self.held.contains(&message) && !self.is_under_way(message) {
+                        self.not_before_ms.insert(message, 0);
+                    }
+                }
+                let counts = self.scheduler.counts(now);
+                assert_eq!(counts.deferred, 0, "after a flush nothing is deferred");
+            }
+            _ => {
+                let number = self.random.u64(0..6);
+                let destination = self.destination(number);
+                self.scheduler.flush_destination(now, destination);
+                // to its end: what is deferred before that may be flushed too
+                self.scheduler.counts(now);
+                for message in 0..self.world.mail.len() as u64 {
+                    let its = self.destination_of(message) == number % self.world.destinations;
+                    if its && !self.held.contains(&message) && !self.is_under_way(message) {
+                        self.not_before_ms.insert(message, 0);
+                    }
+                }
+            }
+        }
     }
 
     fn check_counts(&mut self) {
         let counts = self.scheduler.counts(self.now());
+        let held_active = self.held.iter().filter(|message| self.is_under_way(**message)).count();
+        assert_eq!(counts.held as usize, self.held.len() - held_active);
         assert_eq!(counts.active as usize, self.under_way.len());
         let queued = self.world.mail.len() - self.ends.len();
         let removed_active = self.under_way.iter().filter(|r| self.ends.contains_key(&r.0.2)).count();
-        assert_eq!((counts.active + counts.due + counts.deferred) as usize, queued + removed_active);
+        let all = counts.active + counts.due + counts.deferred + counts.held;
+        assert_eq!(all as usize, queued + removed_active);
     }
 
     /// Runs until nothing is left; the bound on steps is what makes starvation a failure.
@@ -208,6 +335,9 @@ impl Simulation {
                 self.set_backs_left -= 1;
                 self.set_back_ms += self.world.set_back_ms.min(self.elapsed_ms - self.set_back_ms);
             }
+            if self.random.u8(0..100) < self.world.operator {
+                self.operate();
+            }
             let wake_ms = if self.under_way.len() < self.world.agents {
                 match self.scheduler.poll(self.now()) {
                     Next::Deliver(entry, id, destination) => {
@@ -217,6 +347,17 @@ impl Simulation {
                         self.start(entry, id.0, window);
                         continue;
                     }
+                    Next::Expired(_, id, _) => {
+                        assert!(self.now().since(START) >= limits(&self.world).lifetime);
+                        self.end(id.0, End::Expired);
+                        continue;
+                    }
+                    Next::Suspended { id, due, .. } => {
+                        assert!(self.world.postfix, "only Postfix defers without trying");
+                        let due_ms = self.elapsed_ms + due.since(self.now()).as_millis() as u64;
+                        self.not_before_ms.insert(id.0, due_ms);
+                        continue;
+                    }
                     Next::Sleep(at) => {
                         assert!(at > self.now(), "asked to sleep until the past");
                         Some(self.elapsed_ms + at.since(self.now()).as_millis() as u64)
@@ -224,6 +365,12 @@ impl Simulation {
                     Next::Blocked => {
                         assert!(!self.under_way.is_empty(), "blocked with nothing under way");
                         None
+                    }
+                    Next::Empty if !self.held.is_empty() => {
+                        for message in std::mem::take(&mut self.held) {
+                            assert!(self.scheduler.release(self.now(), self.entries[message as usize]));
+                        }
+                        continue;
                     }
                     Next::Empty => {
                         assert!(self.under_way.is_empty());
@@ -281,7 +428,7 @@ proptest! {
             // a few new ones between the steps, so that they meet a wheel that has turned
             for (n, delay) in dues.by_ref().take(4) {
                 let due = now.0.saturating_add(delay);
-                scheduler.enqueue(Entry { id: QueueId(n as u64), destination, born: now, due: EpochMs(due), attempts: 0 });
+                scheduler.enqueue(Entry { id: QueueId(n as u64), destination, sender: SenderId(0), born: now, due: EpochMs(due), attempts: 0 });
                 queued.entry(due.min((1 << 48) - 1)).or_default().push(n as u64);
             }
             now.0 += step;
@@ -304,6 +451,7 @@ proptest! {
                         prop_assert_eq!(first, None);
                         break;
                     }
+                    other => prop_assert!(false, "{:?}", other),
                 }
             }
             last = 0;

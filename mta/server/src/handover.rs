@@ -30,6 +30,8 @@ pub struct Handover {
     waiting: RefCell<HashMap<u64, Rc<Waiting>>>,
     out: RefCell<Vec<u8>>,
     written: Notify,
+    /// Bytes of mail that the queue manager has room for.
+    room: Cell<u64>,
 }
 
 /// A message being handed over. Dropping it before [`Message::finish`] has it forgotten by the queue manager.
@@ -54,6 +56,7 @@ impl Handover {
             waiting: RefCell::default(),
             out: RefCell::default(),
             written: Notify::new(),
+            room: Cell::new(u64::MAX),
         });
         let shared = handover.clone();
         let moving = async move {
@@ -67,6 +70,11 @@ impl Handover {
             result
         };
         Ok((handover, moving))
+    }
+
+    /// Whether a message of this size can be taken; what is not declared is taken for small.
+    pub fn has_room(&self, declared_bytes: Option<u64>) -> bool {
+        self.room.get() > declared_bytes.unwrap_or(0)
     }
 
     pub fn begin(self: &Rc<Self>, envelope: Envelope) -> Message {
@@ -122,6 +130,7 @@ impl Handover {
                     waiting.changed.notify_one();
                 }
             }
+            IntakeAnswer::Room { bytes } => self.room.set(bytes),
             IntakeAnswer::Durable { message, queue_id } => self.settle(message, Ok(queue_id)),
             IntakeAnswer::Refused { message, reply } => self.settle(message, Err(reply)),
         }

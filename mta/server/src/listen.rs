@@ -3,7 +3,7 @@
 use crate::handover::Handover;
 use crate::{Settings, session};
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -118,7 +118,11 @@ impl House {
                 }
                 Ok((stream, _)) => self.turn_away(stream),
                 Err(error) => {
-                    eprintln!("mailrig reception: accept: {error}; trying again in {ACCEPT_PAUSE:?}");
+                    // a log that can't be written must not stop the mail
+                    let _ = writeln!(
+                        io::stderr(),
+                        "mailrig reception: accept: {error}; trying again in {ACCEPT_PAUSE:?}"
+                    );
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

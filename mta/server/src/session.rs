@@ -193,7 +193,11 @@ impl Conversation {
             Event::Hello { name, extended } => {
                 (self.hello, self.extended) = (name.to_owned(), extended);
             }
-            Event::Mail { reverse_path, eight_bit, .. } => {
+            Event::Mail { reverse_path, eight_bit, size, .. } => {
+                if !self.shared.handover.has_room(size) {
+                    // RFC 3463 §3.4: 4.3.1 mail system full; RFC 1870 §6.1 has 452 for a size that does not fit now
+                    return Some(Reply::new(452, Some((4, 3, 1)), "insufficient system storage"));
+                }
                 (self.reverse_path, self.eight_bit) = (reverse_path, eight_bit);
                 self.recipients.clear();
             }

@@ -32,6 +32,17 @@ pub enum SpoolError {
         path: PathBuf,
         found: String,
     },
+    /// The folder's mail is kept by segments, and files were asked for.
+    OtherStore {
+        path: PathBuf,
+    },
+    /// Less space is left than is kept free. A receiver answers as to [`SpoolError::Full`].
+    LowWater,
+    /// A sync failed: what was written to the file since the last one may be lost, and it is not written any more.
+    Sync {
+        path: PathBuf,
+        source: io::Error,
+    },
     /// No such message.
     Missing(QueueId),
     /// The message is damaged and was put aside.
@@ -66,6 +77,8 @@ pub enum Damage {
     Envelope(WireError),
     EnvelopeRecipients,
     ContentChecksum,
+    RecordHeader,
+    RecordChecksum,
 }
 
 impl SpoolError {
@@ -74,6 +87,29 @@ impl SpoolError {
         match source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOSPC | Errno::DQUOT) => SpoolError::Full { doing, path },
             _ => SpoolError::Io { doing, path, source },
+        }
+    }
+}
+
+impl SpoolError {
+    /// The same error, for another who waits for the same sync.
+    pub(crate) fn again(&self) -> SpoolError {
+        let copy = |source: &io::Error| match source.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
+        match self {
+            SpoolError::Sync { path, source } => {
+                SpoolError::Sync { path: path.clone(), source: copy(source) }
+            }
+            SpoolError::Io { doing, path, source } => {
+                SpoolError::Io { doing, path: path.clone(), source: copy(source) }
+            }
+            other => SpoolError::Io {
+                doing: "write to",
+                path: PathBuf::new(),
+                source: io::Error::other(other.to_string()),
+            },
         }
     }
 }
@@ -107,6 +143,20 @@ impl fmt::Display for SpoolError {
                 path.display(),
                 found.escape_debug()
             ),
+            SpoolError::OtherStore { path } => write!(
+                f,
+                "spool {} has its mail in segments; write store = \"segments\", or carry the mail to a new folder \
+                 with `mailrig queue export` and `mailrig queue import`",
+                path.display()
+            ),
+            SpoolError::LowWater => {
+                f.write_str("no more is free than is to be kept so (space_min); free some space")
+            }
+            SpoolError::Sync { path, source } => write!(
+                f,
+                "ALARM: cannot sync {}: {source}; it is not written any more and another begins; look after the disk",
+                path.display()
+            ),
             SpoolError::Missing(id) => write!(f, "message {id} is not in the spool"),
             SpoolError::Corrupt { id, moved_to, damage } => {
                 write!(f, "message {id} is damaged ({damage}) and was moved to {}", moved_to.display())
@@ -129,7 +179,7 @@ impl fmt::Display for SpoolError {
 impl std::error::Error for SpoolError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            SpoolError::Io { source, .. } => Some(source),
+            SpoolError::Io { source, .. } | SpoolError::Sync { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -156,6 +206,8 @@ impl fmt::Display for Damage {
             Damage::Envelope(error) => write!(f, "the envelope cannot be decoded: {error}"),
             Damage::EnvelopeRecipients => f.write_str("the envelope has another number of recipients"),
             Damage::ContentChecksum => f.write_str("wrong checksum of the content"),
+            Damage::RecordHeader => f.write_str("wrong checksum of the record's header"),
+            Damage::RecordChecksum => f.write_str("wrong checksum of the record"),
         }
     }
 }

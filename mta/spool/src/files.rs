@@ -16,8 +16,8 @@
 //! | create, write, fsync `ID.new` | `ID.new`, any part of it | removed: its 250 was not sent |
 //! | rename to `ID` | `ID` or `ID.new` | queued or removed: its 250 was not sent |
 //! | fsync of the folder | `ID` | queued; only now the 250 is sent |
-//! | mark (one byte a recipient) | old or new state | a lost mark is delivered twice |
-//! | defer (16 bytes in one sector) | old or new; torn: found by checksum | an early retry |
+//! | update: states (one byte a recipient) | old or new state | a lost mark is delivered twice |
+//! | update: schedule (16 bytes in one sector) | old or new; torn: found by checksum | an early retry |
 //! | every recipient marked | `ID`, all final | removed |
 //! | remove | no `ID` | (if the power fails: as the row above) |
 //!
@@ -30,22 +30,25 @@ mod layout;
 mod recovery;
 
 pub(crate) use draft::Draft;
+pub(crate) use layout::Format;
 
-use crate::message::{self, HEADER_BYTES, Header, SCHEDULE_OFFSET, STATES_OFFSET};
+use crate::message::{self, HEADER_BYTES, Header, SCHEDULE_OFFSET};
 use crate::{
-    Content, Damage, Durability, INLINE_CONTENT_BYTES, Incoming, Recovery, Spool, SpoolError, Stored,
+    Change, Content, Damage, Durability, INLINE_CONTENT_BYTES, Incoming, Recovery, Spool, SpoolError, Status,
+    Stored,
 };
-use delivery::{Envelope, EpochMs, QueueId, RecipientState};
+use delivery::{Envelope, QueueId};
 use folder::Folder;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Queue folders; their number is part of the format. Sixteen keep a million messages at 62 500 a folder.
 const FOLDERS: u64 = 16;
@@ -53,11 +56,16 @@ const FOLDERS: u64 = 16;
 /// The lower part of a queue id counts the messages since the spool was opened: four months at 100 000 a second.
 const SEQUENCE_BITS: u32 = 40;
 
+/// Syncs overlap: while one thread waits for the disk, the others prepare theirs.
+const WRITERS: usize = 4;
+
 /// Enough for the envelope of a message with a few recipients in one read.
 const LOAD_READ_BYTES: usize = 4 * 1024;
 
+#[derive(Debug)]
 pub struct FilesSpool {
     shared: Arc<Shared>,
+    ids: Mutex<BTreeSet<QueueId>>,
 }
 
 /// What the spool and the messages that are being received have in common.
@@ -76,7 +84,25 @@ impl FilesSpool {
     /// Opens the spool in this folder, and makes both if need be. Errors say which of these it is: not a folder,
     /// not a spool, in use, of another version, not writable, full.
     pub fn open(dir: &Path, durability: Durability) -> Result<FilesSpool, SpoolError> {
-        layout::open(dir, durability).map(|shared| FilesSpool { shared: Arc::new(shared) })
+        FilesSpool::open_as(dir, durability, Format::Files)
+    }
+
+    pub(crate) fn open_as(
+        dir: &Path,
+        durability: Durability,
+        format: Format,
+    ) -> Result<FilesSpool, SpoolError> {
+        let shared = Arc::new(layout::open(dir, durability, format)?);
+        Ok(FilesSpool { shared, ids: Mutex::default() })
+    }
+
+    /// After a crash of the system, what was removed before this stays removed.
+    pub(crate) fn sync_removals(&self) -> Result<(), SpoolError> {
+        self.shared.queue.iter().try_for_each(Folder::sync)
+    }
+
+    fn ids(&self) -> MutexGuard<'_, BTreeSet<QueueId>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file in which a message is kept, for operators' messages.
@@ -91,10 +117,29 @@ impl Spool for FilesSpool {
         Incoming::begin(id, &envelope, Draft::new(self.shared.clone(), id))
     }
 
-    fn commit(&self, incoming: Incoming) -> Result<QueueId, SpoolError> {
-        let id = incoming.id();
-        incoming.finish()?.publish()?;
-        Ok(id)
+    fn apply(&self, changes: Vec<Change>) -> Vec<Result<QueueId, SpoolError>> {
+        let apply = |change| match change {
+            Change::Commit(incoming) => self.keep(incoming),
+            Change::Update { id, status } => self.overwrite(id, &status),
+            Change::Remove { id } => self.unlink(id),
+        };
+        changes.into_iter().map(apply).collect()
+    }
+
+    fn writers(&self) -> usize {
+        WRITERS
+    }
+
+    fn awaits_sync(&self) -> bool {
+        false
+    }
+
+    fn sync(&self) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
+    fn tend(&self) -> Result<bool, SpoolError> {
+        Ok(false)
     }
 
     fn load(&self, id: QueueId) -> Result<Stored, SpoolError> {
@@ -111,35 +156,16 @@ impl Spool for FilesSpool {
         read_content(file, id).map_err(|error| self.shared.damaged(id, error))
     }
 
-    fn mark(&self, id: QueueId, marks: &[(u16, RecipientState)]) -> Result<(), SpoolError> {
-        let file = self.shared.open_message(id, OFlags::RDWR)?;
-        let header = read_header(&file, id).map_err(|error| self.shared.damaged(id, error))?;
-        for (recipient, state) in marks {
-            assert!(
-                u32::from(*recipient) < header.recipients,
-                "recipient {recipient} of message {id} exists"
-            );
-            file.write_all_at(&[message::encode_state(*state)], STATES_OFFSET + u64::from(*recipient))
-                .map_err(|error| SpoolError::io("mark recipients in", &self.path(id), error))?;
-        }
-        Ok(())
-    }
-
-    fn defer(&self, id: QueueId, attempts: u16, due: EpochMs) -> Result<(), SpoolError> {
-        let file = self.shared.open_message(id, OFlags::WRONLY)?;
-        file.write_all_at(&message::encode_schedule(id, attempts, due), SCHEDULE_OFFSET)
-            .map_err(|error| SpoolError::io("write the schedule of", &self.path(id), error))
-    }
-
-    fn remove(&self, id: QueueId) -> Result<(), SpoolError> {
-        match self.shared.folder(id).remove(id.to_string()) {
-            Err(Errno::NOENT) => Err(SpoolError::Missing(id)),
-            result => result.map_err(|error| SpoolError::io("remove", &self.path(id), error)),
-        }
+    fn ids_after(&self, after: Option<QueueId>, count: usize) -> Vec<QueueId> {
+        let first = after.map_or(QueueId(0), |id| QueueId(id.0.saturating_add(1)));
+        self.ids().range(first..).take(count).copied().collect()
     }
 
     fn recover(&self, each: &mut dyn FnMut(QueueId, Stored)) -> Result<Recovery, SpoolError> {
-        recovery::run(&self.shared, each)
+        recovery::run(&self.shared, &mut |id, stored| {
+            self.ids().insert(id);
+            each(id, stored);
+        })
     }
 
     fn free_bytes(&self) -> Result<u64, SpoolError> {
@@ -147,6 +173,31 @@ impl Spool for FilesSpool {
         let found = rustix::fs::fstatvfs(root.descriptor());
         let found = found.map_err(|error| SpoolError::io("ask for the free space of", root.path(), error))?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+impl FilesSpool {
+    fn keep(&self, incoming: Incoming) -> Result<QueueId, SpoolError> {
+        let id = incoming.id();
+        incoming.finish()?.publish()?;
+        self.ids().insert(id);
+        Ok(id)
+    }
+
+    fn overwrite(&self, id: QueueId, status: &Status) -> Result<QueueId, SpoolError> {
+        let file = self.shared.open_message(id, OFlags::WRONLY)?;
+        file.write_all_at(&message::encode_status(id, status), SCHEDULE_OFFSET)
+            .map_err(|error| SpoolError::io("write the status of", &self.path(id), error))?;
+        Ok(id)
+    }
+
+    fn unlink(&self, id: QueueId) -> Result<QueueId, SpoolError> {
+        self.ids().remove(&id);
+        match self.shared.folder(id).remove(id.to_string()) {
+            Err(Errno::NOENT) => Err(SpoolError::Missing(id)),
+            Err(error) => Err(SpoolError::io("remove", &self.path(id), error)),
+            Ok(()) => Ok(id),
+        }
     }
 }
 

@@ -34,6 +34,11 @@ impl Incoming {
         self.header.content_bytes
     }
 
+    /// It will have a file of its own, whatever the store.
+    pub fn is_large(&self) -> bool {
+        !self.draft.is_empty()
+    }
+
     /// Takes a piece of content. After an error the message can only be dropped.
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), SpoolError> {
         self.checksum.update(chunk);
@@ -49,6 +54,17 @@ impl Incoming {
         }
         self.buffer.extend_from_slice(chunk);
         Ok(())
+    }
+
+    /// The whole message as bytes, if it is all in memory and no longer than this; else itself again.
+    pub(crate) fn into_image(mut self, longest: usize) -> Result<Vec<u8>, Incoming> {
+        if !self.draft.is_empty() || self.buffer.len() > longest {
+            return Err(self);
+        }
+        self.header.content_checksum = self.checksum.finalize();
+        let header = self.header.encode();
+        self.buffer[..header.len()].copy_from_slice(&header);
+        Ok(self.buffer)
     }
 
     /// Brings everything into the file, header included, and gives the file up to be named.

@@ -1,6 +1,7 @@
 //! The spool: where a message is kept from its 250 until every recipient is delivered or bounced.
 //!
-//! [`Spool`] is the promise; [`files`] keeps it with one file a message. A spool knows envelopes, contents and
+//! [`Spool`] is the promise; [`segments`] keeps it with many messages in a file and one sync for all that wait,
+//! [`files`] with one file a message, as Postfix does. A spool knows envelopes, contents and
 //! what became of each recipient. It must not know the network, routes, delivery agents or the scheduler, and
 //! it reads no clock. Only the queue manager opens it.
 //!
@@ -8,10 +9,12 @@
 //! any moment and the loss of power. What is not: that a recipient is marked at the moment the mark was asked
 //! for. A mark lost with the power means a second delivery, never a lost one.
 
+pub mod disk;
 mod error;
 pub mod files;
 mod incoming;
 mod message;
+pub mod segments;
 
 pub use error::{Damage, SpoolError};
 pub use incoming::Incoming;
@@ -35,29 +38,48 @@ pub enum Durability {
     None,
 }
 
-/// The queue on disk. Shared by the queue manager's loop and its sync threads: all calls may come at once, from
-/// any thread.
+/// A change of the queue on disk.
+#[derive(Debug)]
+pub enum Change {
+    /// Keep a received message, as durable as the spool was opened. After an error nothing is left of it.
+    Commit(Incoming),
+    /// Remember what became of recipients, and when it goes on. The change that is asked for last counts.
+    Update { id: QueueId, status: Status },
+    /// Forget the message: every recipient is delivered or bounced.
+    Remove { id: QueueId },
+}
+
+/// The queue on disk. Shared by the queue manager's loop and its writer threads: all calls may come at once, from
+/// any thread; changes of one message come in their order.
 pub trait Spool: Send + Sync {
-    /// Starts to receive a message. Nothing is kept of it before `commit`.
+    /// Starts to receive a message. Nothing is kept of it before its commit.
     fn begin(&self, envelope: Envelope) -> Result<Incoming, SpoolError>;
 
-    /// On return the message is kept under its id, as durable as the spool was opened. After an error nothing is
-    /// left of it.
-    fn commit(&self, incoming: Incoming) -> Result<QueueId, SpoolError>;
+    /// Makes changes, all at once where the store can: on return every commit among them is durable or refused.
+    /// Gives one result for each, in their order; it has the id of what was changed. Marks and removals may be
+    /// durable only after [`Spool::sync`].
+    fn apply(&self, changes: Vec<Change>) -> Vec<Result<QueueId, SpoolError>>;
 
+    /// How many threads can make changes at a time, to advantage.
+    fn writers(&self) -> usize;
+
+    /// A recipient or a message became final, and that is not on stable storage.
+    fn awaits_sync(&self) -> bool;
+
+    /// Ends what [`Spool::awaits_sync`] tells of.
+    fn sync(&self) -> Result<(), SpoolError>;
+
+    /// A bounded piece of upkeep, such as giving space back; true when there is more to do.
+    fn tend(&self) -> Result<bool, SpoolError>;
+
+    /// What is kept of a message but its content. The schedule in it may be an older one.
     fn load(&self, id: QueueId) -> Result<Stored, SpoolError>;
 
     /// The content, with its checksum checked.
     fn content(&self, id: QueueId) -> Result<Content, SpoolError>;
 
-    /// Remembers what became of recipients (index in the envelope, state). Not synced.
-    fn mark(&self, id: QueueId, marks: &[(u16, RecipientState)]) -> Result<(), SpoolError>;
-
-    /// Remembers how often delivery was tried and when it is to be tried again. Not synced.
-    fn defer(&self, id: QueueId, attempts: u16, due: EpochMs) -> Result<(), SpoolError>;
-
-    /// Forgets the message: every recipient is delivered or bounced. Not synced.
-    fn remove(&self, id: QueueId) -> Result<(), SpoolError>;
+    /// Up to `count` ids of queued messages, in their order, behind `after`.
+    fn ids_after(&self, after: Option<QueueId>, count: usize) -> Vec<QueueId>;
 
     /// To be called once, before anything else: gives every committed message that has a pending recipient,
     /// removes what was half written, and puts aside what is damaged. One damaged message costs no other.
@@ -65,16 +87,45 @@ pub trait Spool: Send + Sync {
 
     /// What the file system still has for us.
     fn free_bytes(&self) -> Result<u64, SpoolError>;
+
+    /// [`Change::Commit`] alone.
+    fn commit(&self, incoming: Incoming) -> Result<QueueId, SpoolError> {
+        self.apply(vec![Change::Commit(incoming)]).pop().expect("a result for each change")
+    }
+
+    /// [`Change::Update`] alone.
+    fn update(&self, id: QueueId, status: Status) -> Result<QueueId, SpoolError> {
+        self.apply(vec![Change::Update { id, status }]).pop().expect("a result for each change")
+    }
+
+    /// [`Change::Remove`] alone.
+    fn remove(&self, id: QueueId) -> Result<QueueId, SpoolError> {
+        self.apply(vec![Change::Remove { id }]).pop().expect("a result for each change")
+    }
+}
+
+/// What changes of a queued message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// One for each recipient of the envelope, in its order.
+    pub states: Vec<RecipientState>,
+    pub attempts: u16,
+    pub due: EpochMs,
+    /// By the operator: not to be delivered until released.
+    pub held: bool,
+}
+
+impl Status {
+    pub fn is_final(&self) -> bool {
+        self.states.iter().all(|state| *state != RecipientState::Pending)
+    }
 }
 
 /// All that is kept of a message but its content.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stored {
     pub envelope: Envelope,
-    /// One for each recipient of the envelope, in its order.
-    pub states: Vec<RecipientState>,
-    pub attempts: u16,
-    pub due: EpochMs,
+    pub status: Status,
     pub content_bytes: u64,
 }
 

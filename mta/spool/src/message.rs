@@ -15,7 +15,7 @@
 //!     60      4  checksum of bytes 0 to 59
 //!     64      8  due: milliseconds since 1970-01-01 UTC        | overwritten in place
 //!     72      2  attempts                                      | by a deferral, all 16
-//!     74      2  zero                                          | bytes at once
+//!     74      2  flags: 1 = held                               | bytes at once
 //!     76      4  checksum of the queue id and bytes 64 to 75   |
 //!     80      r  state of each recipient, overwritten in place: 0x2d pending, 0x44 delivered, 0x62 bounced
 //!   80+r      e  envelope
@@ -30,7 +30,7 @@
 //! This module knows bytes, not files.
 
 use crate::error::Damage;
-use crate::{MAX_RECIPIENTS, SpoolError, Stored};
+use crate::{MAX_RECIPIENTS, SpoolError, Status, Stored};
 use delivery::wire::{Decoder, Encoder};
 use delivery::{Envelope, EpochMs, QueueId, RecipientState};
 
@@ -38,6 +38,8 @@ pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const SCHEDULE_OFFSET: u64 = 64;
 pub(crate) const SCHEDULE_BYTES: usize = 16;
 pub(crate) const STATES_OFFSET: u64 = 80;
+
+const FLAG_HELD: u16 = 1;
 
 const MAGIC: &[u8; 8] = b"mailrigQ";
 const VERSION: u16 = 1;
@@ -125,7 +127,7 @@ pub(crate) fn start(id: QueueId, envelope: &Envelope) -> Result<(Vec<u8>, Header
         return Err(SpoolError::Recipients(recipients));
     }
     let mut bytes = vec![0; HEADER_BYTES];
-    bytes.extend_from_slice(&encode_schedule(id, 0, envelope.received));
+    bytes.extend_from_slice(&encode_schedule(id, 0, envelope.received, false));
     bytes.resize(bytes.len() + recipients, PENDING);
     let envelope_start = bytes.len();
     envelope.encode(&mut Encoder::bare(&mut bytes));
@@ -140,10 +142,18 @@ pub(crate) fn start(id: QueueId, envelope: &Envelope) -> Result<(Vec<u8>, Header
     Ok((bytes, header))
 }
 
-pub(crate) fn encode_schedule(id: QueueId, attempts: u16, due: EpochMs) -> [u8; SCHEDULE_BYTES] {
+/// What stands from [`SCHEDULE_OFFSET`] on: schedule and states.
+pub(crate) fn encode_status(id: QueueId, status: &Status) -> Vec<u8> {
+    let mut bytes = encode_schedule(id, status.attempts, status.due, status.held).to_vec();
+    bytes.extend(status.states.iter().map(|state| encode_state(*state)));
+    bytes
+}
+
+fn encode_schedule(id: QueueId, attempts: u16, due: EpochMs, held: bool) -> [u8; SCHEDULE_BYTES] {
     let mut bytes = [0; SCHEDULE_BYTES];
     bytes[..8].copy_from_slice(&due.0.to_le_bytes());
     bytes[8..10].copy_from_slice(&attempts.to_le_bytes());
+    bytes[10..12].copy_from_slice(&(if held { FLAG_HELD } else { 0 }).to_le_bytes());
     let checksum = schedule_checksum(id, &bytes[..12]);
     bytes[12..].copy_from_slice(&checksum.to_le_bytes());
     bytes
@@ -154,6 +164,15 @@ pub(crate) fn encode_state(state: RecipientState) -> u8 {
         RecipientState::Pending => PENDING,
         RecipientState::Delivered => DELIVERED,
         RecipientState::Bounced => BOUNCED,
+    }
+}
+
+pub(crate) fn decode_state(recipient: usize, found: u8) -> Result<RecipientState, Damage> {
+    match found {
+        PENDING => Ok(RecipientState::Pending),
+        DELIVERED => Ok(RecipientState::Delivered),
+        BOUNCED => Ok(RecipientState::Bounced),
+        found => Err(Damage::RecipientState { recipient, found }),
     }
 }
 
@@ -173,27 +192,23 @@ pub(crate) fn decode(header: &Header, bytes: &[u8]) -> Result<(Stored, bool), Da
     if envelope.recipients.len() != states.len() {
         return Err(Damage::EnvelopeRecipients);
     }
-    let states = states.iter().enumerate().map(|(recipient, found)| match *found {
-        PENDING => Ok(RecipientState::Pending),
-        DELIVERED => Ok(RecipientState::Delivered),
-        BOUNCED => Ok(RecipientState::Bounced),
-        found => Err(Damage::RecipientState { recipient, found }),
-    });
+    let states = states.iter().enumerate().map(|(recipient, found)| decode_state(recipient, *found));
     let states = states.collect::<Result<Vec<_>, _>>()?;
     let schedule = decode_schedule(header.id, schedule);
-    let (attempts, due) = schedule.unwrap_or((0, envelope.received));
-    let stored = Stored { envelope, states, attempts, due, content_bytes: header.content_bytes };
+    let (attempts, due, held) = schedule.unwrap_or((0, envelope.received, false));
+    let status = Status { states, attempts, due, held };
+    let stored = Stored { envelope, status, content_bytes: header.content_bytes };
     Ok((stored, schedule.is_some()))
 }
 
-fn decode_schedule(id: QueueId, bytes: &[u8]) -> Option<(u16, EpochMs)> {
+fn decode_schedule(id: QueueId, bytes: &[u8]) -> Option<(u16, EpochMs, bool)> {
     let (fixed, checksum) = bytes.split_at(SCHEDULE_BYTES - 4);
     if schedule_checksum(id, fixed).to_le_bytes() != checksum {
         return None;
     }
     let mut fields = Decoder::new(fixed);
     let due = EpochMs(fields.u64().ok()?);
-    Some((fields.u16().ok()?, due))
+    Some((fields.u16().ok()?, due, fields.u16().ok()? & FLAG_HELD != 0))
 }
 
 fn schedule_checksum(id: QueueId, fixed: &[u8]) -> u32 {

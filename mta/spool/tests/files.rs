@@ -3,7 +3,7 @@
 use delivery::{Envelope, EpochMs, QueueId, RecipientState};
 use smtp::{ForwardPath, ReversePath};
 use spool::files::FilesSpool;
-use spool::{Content, Damage, Durability, Incoming, Recovery, Spool, SpoolError, Stored};
+use spool::{Content, Damage, Durability, Incoming, Recovery, Spool, SpoolError, Status, Stored};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -40,6 +40,20 @@ fn recover(spool: &FilesSpool) -> (BTreeMap<QueueId, Stored>, Recovery) {
     (found, recovery.expect("recovers"))
 }
 
+fn update(spool: &FilesSpool, id: QueueId, change: impl FnOnce(&mut Status)) {
+    let mut status = spool.load(id).expect("loads").status;
+    change(&mut status);
+    spool.update(id, status).expect("is written");
+}
+
+fn mark(spool: &FilesSpool, id: QueueId, marks: &[(usize, RecipientState)]) {
+    update(spool, id, |status| marks.iter().for_each(|(index, state)| status.states[*index] = *state));
+}
+
+fn defer(spool: &FilesSpool, id: QueueId, attempts: u16, due: EpochMs) {
+    update(spool, id, |status| (status.attempts, status.due) = (attempts, due));
+}
+
 /// All files below the spool's queue and corrupt folders.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let list =
@@ -63,8 +77,9 @@ fn keeps_envelope_content_and_states_over_a_restart() {
     let empty = add(&spool, 1, b"");
     let limit = vec![b'x'; spool::INLINE_CONTENT_BYTES];
     let at_limit = add(&spool, 1, &limit);
-    spool.mark(small, &[(0, RecipientState::Delivered), (2, RecipientState::Bounced)]).expect("marks");
-    spool.defer(large, 7, EpochMs(1_800_000_300_000)).expect("defers");
+    mark(&spool, small, &[(0, RecipientState::Delivered), (2, RecipientState::Bounced)]);
+    update(&spool, small, |status| status.held = true);
+    defer(&spool, large, 7, EpochMs(1_800_000_300_000));
     assert_eq!(fs::metadata(spool.path(small)).expect("a file").permissions().mode() & 0o7777, 0o600);
     drop(spool);
 
@@ -77,9 +92,11 @@ fn keeps_envelope_content_and_states_over_a_restart() {
     }
     let stored = &found[&small];
     assert_eq!(stored.envelope, envelope(3));
-    assert_eq!(stored.states, [RecipientState::Delivered, RecipientState::Pending, RecipientState::Bounced]);
-    assert_eq!((stored.attempts, stored.due, stored.content_bytes), (0, envelope(3).received, 25));
-    assert_eq!((found[&large].attempts, found[&large].due), (7, EpochMs(1_800_000_300_000)));
+    let Status { states, attempts, due, held } = &stored.status;
+    assert_eq!(states[..], [RecipientState::Delivered, RecipientState::Pending, RecipientState::Bounced]);
+    assert_eq!((*attempts, *due, *held, stored.content_bytes), (0, envelope(3).received, true, 25));
+    let Status { attempts, due, held, .. } = found[&large].status;
+    assert_eq!((attempts, due, held), (7, EpochMs(1_800_000_300_000), false));
 
     assert!(
         matches!(spool.content(small), Ok(Content::Inline(bytes)) if bytes == b"Subject: small\r\n\r\nhello\r\n")
@@ -94,9 +111,9 @@ fn keeps_envelope_content_and_states_over_a_restart() {
 
     // two large envelopes: more than the first read takes
     let many = add(&spool, 5000, b"to many\r\n");
-    spool.mark(many, &[(4999, RecipientState::Delivered)]).expect("marks");
+    mark(&spool, many, &[(4999, RecipientState::Delivered)]);
     let stored = spool.load(many).expect("loads");
-    assert_eq!((stored.envelope, stored.states[4999]), (envelope(5000), RecipientState::Delivered));
+    assert_eq!((stored.envelope, stored.status.states[4999]), (envelope(5000), RecipientState::Delivered));
 
     spool.remove(small).expect("removes");
     assert!(matches!(spool.load(small), Err(SpoolError::Missing(id)) if id == small));
@@ -129,25 +146,25 @@ fn a_stop_after_any_step_loses_and_invents_nothing() {
     let committed = add(&spool, 2, b"committed\r\n");
     assert_eq!(recover(&spool).1, Recovery { messages: 2, ..Recovery::default() });
     // mark, one recipient after the other
-    spool.mark(committed, &[(1, RecipientState::Delivered)]).expect("marks");
-    let states = |spool: &FilesSpool| recover(spool).0.remove(&committed).expect("is queued").states;
+    mark(&spool, committed, &[(1, RecipientState::Delivered)]);
+    let states = |spool: &FilesSpool| recover(spool).0.remove(&committed).expect("is queued").status.states;
     assert_eq!(states(&spool), [RecipientState::Pending, RecipientState::Delivered]);
     // defer, torn at each byte: an early retry, nothing else
     let path = spool.path(committed);
     let before = fs::read(&path).expect("a file");
-    spool.defer(committed, 9, EpochMs(u64::MAX)).expect("defers");
+    defer(&spool, committed, 9, EpochMs(u64::MAX));
     let after = fs::read(&path).expect("a file");
     for torn in 64..=80 {
         fs::write(&path, [&after[..torn], &before[torn..]].concat()).expect("a torn file");
         let (found, recovery) = recover(&spool);
         assert!(recovery.quarantined.is_empty() && recovery.messages == 2);
-        let schedule = (found[&committed].attempts, found[&committed].due);
+        let schedule = (found[&committed].status.attempts, found[&committed].status.due);
         let (old, new) = ((0, envelope(1).received), (9, EpochMs(u64::MAX)));
         assert!(schedule == old || schedule == new, "{schedule:?}");
         assert_eq!(recovery.rescheduled, u64::from(schedule == old && torn != 64));
     }
     // the last mark without the removal; then the removal
-    spool.mark(committed, &[(0, RecipientState::Bounced)]).expect("marks");
+    mark(&spool, committed, &[(0, RecipientState::Bounced)]);
     assert_eq!(recover(&spool).1, Recovery { messages: 1, finished: 1, ..Recovery::default() });
     assert_eq!(recover(&spool).1, Recovery { messages: 1, ..Recovery::default() });
     assert_eq!(files(dir.path()), [spool.path(neighbour)], "nothing is left over");
@@ -174,7 +191,9 @@ fn damage_is_put_aside_and_costs_no_other_message() {
     let spool = open(dir.path());
     let ids: Vec<_> = (0..17).map(|_| add(&spool, 2, b"Subject: x\r\n\r\nbody\r\n")).collect();
     let (victim, neighbour) = (ids[0], ids[16]);
-    ids[1..16].iter().for_each(|id| spool.remove(*id).expect("removes"));
+    for id in &ids[1..16] {
+        spool.remove(*id).expect("removes");
+    }
     assert_eq!(spool.path(victim).parent(), spool.path(neighbour).parent());
     let whole = fs::read(spool.path(victim)).expect("a file");
     let stored = spool.load(victim).expect("loads");
@@ -291,8 +310,7 @@ fn ids_are_never_given_twice() {
 #[test]
 fn refuses_what_is_not_its_spool_and_says_why() {
     let dir = tempfile::tempdir().expect("a folder");
-    let refusal =
-        |path: &Path| FilesSpool::open(path, Durability::Full).err().expect("is refused").to_string();
+    let refusal = |path: &Path| FilesSpool::open(path, Durability::Full).expect_err("is refused").to_string();
 
     let file = dir.path().join("file");
     fs::write(&file, "x").expect("writes");
@@ -308,8 +326,10 @@ fn refuses_what_is_not_its_spool_and_says_why() {
     assert!(in_use.contains(&format!("is in use by process {}", std::process::id())), "{in_use}");
     drop(spool);
 
+    fs::write(path.join("format"), "mailrig spool 3\n").expect("writes");
+    assert!(refusal(&path).contains("says `mailrig spool 3`, which this version cannot read"));
     fs::write(path.join("format"), "mailrig spool 2\n").expect("writes");
-    assert!(refusal(&path).contains("says `mailrig spool 2`, which this version cannot read"));
+    assert!(refusal(&path).contains("has its mail in segments; write store = \"segments\""));
     fs::write(path.join("format"), "mailrig spool 1\n").expect("writes");
     fs::write(path.join("epoch"), "many\n").expect("writes");
     assert!(refusal(&path).contains("epoch says `many`"));

@@ -4,7 +4,7 @@
 use delivery::{Envelope, EpochMs, QueueId, RecipientState};
 use smtp::{ForwardPath, ReversePath};
 use spool::files::FilesSpool;
-use spool::{Content, Durability, Incoming, Spool, SpoolError};
+use spool::{Content, Durability, Incoming, Spool, SpoolError, Status};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -28,6 +28,10 @@ fn add(spool: &FilesSpool, content: &[u8]) -> Result<QueueId, SpoolError> {
     spool.commit(incoming)
 }
 
+fn status(state: RecipientState, attempts: u16) -> Status {
+    Status { states: vec![state], attempts, due: EpochMs(2), held: false }
+}
+
 fn this_test(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this executable"));
     command.args([name, "--exact", "--nocapture"]);
@@ -48,7 +52,7 @@ fn work(dir: &Path) {
                     if n % 3 == thread {
                         // said before it is done: afterwards it may be there or not
                         println!("removing {id}");
-                        spool.mark(id, &[(0, RecipientState::Delivered)]).expect("marks");
+                        spool.update(id, status(RecipientState::Delivered, 0)).expect("marks");
                         spool.remove(id).expect("removes");
                     }
                 }
@@ -121,9 +125,9 @@ fn fill(dir: &Path) {
     assert!(matches!(error, SpoolError::Full { .. }), "{error}");
     drop(incoming);
     // what is queued goes on, and makes room
-    spool.defer(ids[0], 1, EpochMs(2)).expect("needs no space");
-    spool.mark(ids[1], &[(0, RecipientState::Delivered)]).expect("needs no space");
-    ids.drain(..20).for_each(|id| spool.remove(id).expect("removes"));
+    spool.update(ids[0], status(RecipientState::Pending, 1)).expect("needs no space");
+    spool.update(ids[1], status(RecipientState::Delivered, 0)).expect("needs no space");
+    ids.drain(..20).for_each(|id| assert_eq!(spool.remove(id).expect("removes"), id));
     ids.push(add(&spool, &[b'z'; 40_000]).expect("there is room again"));
     drop(spool);
     let spool = FilesSpool::open(dir, Durability::Full).expect("opens");

@@ -10,7 +10,7 @@ use crate::roster::Roster;
 use delivery::wire::{self, split_frame};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -216,7 +216,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             return;
         }
         self.stopping = Some(Instant::now());
-        eprintln!("mailrig mta: stopping: {why}");
+        let _ = writeln!(io::stderr(), "mailrig mta: stopping: {why}");
         if self.reception.ended.is_none() {
             let _ = rustix::process::kill_process(self.reception.pid, Signal::TERM);
         } else {
@@ -261,7 +261,8 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                     child.ended = Some((exit.end, Instant::now()));
                     child.cpu_ns = exit.cpu_ns;
                     if !stopping {
-                        eprintln!(
+                        let _ = writeln!(
+                            io::stderr(),
                             "mailrig mta: {name} (pid {}) ended: {:?}",
                             exit.pid.as_raw_nonzero(),
                             exit.end
@@ -339,7 +340,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
     fn start_agent(&mut self, agent: AgentNumber) -> io::Result<()> {
         self.agents.reserve()?;
         let (queue_end, agent_end) = UnixStream::pair()?;
-        io::Write::write_all(&mut (&queue_end), &self.agent_options)?;
+        (&queue_end).write_all(&self.agent_options)?;
         let starter = rustix::process::getpid();
         let Some(pid) = fork_child(&[agent_end.as_fd()], false)? else {
             // a panic must not unwind into what the parent was doing

@@ -182,7 +182,6 @@ pub fn trim_stack() {
     }
 }
 
-/// Not by way of the kernel's auxiliary vector, which leads to the vDSO; see [`crate::clock::monotonic_ns`].
 fn page_bytes() -> usize {
     // SAFETY: asks for a number
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

@@ -215,6 +215,22 @@ mod tests {
     }
 
     #[test]
+    fn all_waits_end_when_they_are_told_to_and_later_ones_are_as_usual() {
+        on_a_runtime(Duration::from_millis(1), async |timer| {
+            let far = Instant::now() + Duration::from_secs(3600);
+            let told = async {
+                tokio::task::yield_now().await;
+                timer.end_all();
+            };
+            tokio::join!(timer.sleep_until(far), timer.sleep_until(far), told);
+            assert!(timer.waits.borrow().by_due.is_empty());
+            let soon = Instant::now() + Duration::from_millis(5);
+            timer.sleep_until(soon).await;
+            assert!(Instant::now() >= soon);
+        });
+    }
+
+    #[test]
     fn a_wait_that_is_given_up_leaves_nothing_behind() {
         on_a_runtime(Duration::ZERO, async |timer| {
             let far = Instant::now() + Duration::from_secs(3600);

@@ -104,11 +104,13 @@ impl Rig {
         std::thread::spawn(move || play(&played, &made, &noted));
         let spool = Arc::new(FilesSpool::open(folder.path(), Durability::None).unwrap());
         let settings = Settings {
+            space_min_bytes: 0,
             within: within.then_some(driver),
             hostname: "mx.test".into(),
             routes: Routes::new([], Some(NextHop::parse("127.0.0.1:25").unwrap())),
             scheduler: scheduler::Limits { initial_destination_concurrency: 20, ..Default::default() },
             concurrency_limits: Vec::new(),
+            rules: Vec::new(),
             pool: Limits {
                 agents_max,
                 connections_per_agent: 1,

@@ -10,16 +10,32 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
-const FORMAT: &str = "mailrig spool 1\n";
+/// Who keeps the mail of the folder, as its file `format` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// One file a message.
+    Files,
+    /// Segments; messages that came while it was the other are still in their files.
+    Segments,
+}
+
+impl Format {
+    fn text(self) -> &'static str {
+        match self {
+            Format::Files => "mailrig spool 1\n",
+            Format::Segments => "mailrig spool 2\n",
+        }
+    }
+}
 
 /// What may be in a folder that is not (or not completely) a spool yet.
-const EXPECTED_NAMES: [&str; 7] =
-    ["lock", "epoch", "epoch.new", "format.new", "queue", "corrupt", "lost+found"];
+const EXPECTED_NAMES: [&str; 8] =
+    ["lock", "epoch", "epoch.new", "format.new", "queue", "corrupt", "segments", "lost+found"];
 
 /// The files of a spool's root are a few bytes; more is not ours.
 const SMALL_FILE_BYTES: u64 = 1024;
 
-pub(super) fn open(dir: &Path, durability: Durability) -> Result<Shared, SpoolError> {
+pub(super) fn open(dir: &Path, durability: Durability, format: Format) -> Result<Shared, SpoolError> {
     make_folder(dir)?;
     let root = Folder::open_at(dir.to_owned())?;
     let is_new = !dir.join("format").exists();
@@ -33,9 +49,14 @@ pub(super) fn open(dir: &Path, durability: Durability) -> Result<Shared, SpoolEr
         });
     }
     let lock = lock(dir)?;
+    let mut is_other = is_new;
     if !is_new {
         let found = read_small(&dir.join("format"))?;
-        if found != FORMAT {
+        is_other = found != format.text();
+        if is_other && found == Format::Segments.text() {
+            return Err(SpoolError::OtherStore { path: dir.to_owned() });
+        }
+        if is_other && found != Format::Files.text() {
             return Err(SpoolError::Version { path: dir.join("format"), found: found.trim_end().to_owned() });
         }
     }
@@ -44,12 +65,15 @@ pub(super) fn open(dir: &Path, durability: Durability) -> Result<Shared, SpoolEr
     let names = (0..FOLDERS).map(|number| queue.join(format!("{number:x}")));
     let queue_folders = names.map(make_and_open).collect::<Result<Vec<_>, _>>()?;
     let corrupt = make_and_open(dir.join("corrupt"))?;
+    if format == Format::Segments {
+        make_folder(&dir.join("segments"))?;
+    }
     Folder::open_at(queue)?.sync()?;
     root.sync()?;
     let epoch = next_epoch(dir, is_new)?;
     replace(&root, "epoch", &format!("{epoch}\n"))?;
-    if is_new {
-        replace(&root, "format", FORMAT)?;
+    if is_other {
+        replace(&root, "format", format.text())?;
     }
     let next_id = AtomicU64::new(epoch << SEQUENCE_BITS);
     Ok(Shared { root, queue: queue_folders, corrupt, durability, next_id, _lock: lock })

@@ -3,7 +3,7 @@
 use super::draft::SUFFIX;
 use super::{FOLDERS, Folder, ReadError, Shared, check_content, read_message, read_up_to};
 use crate::{Damage, INLINE_CONTENT_BYTES, Quarantined, Recovery, SpoolError, Stored};
-use delivery::{QueueId, RecipientState};
+use delivery::QueueId;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -29,7 +29,7 @@ pub(super) fn run(spool: &Shared, each: &mut dyn FnMut(QueueId, Stored)) -> Resu
             }
             match read(folder, number, &name, &mut buffer) {
                 Ok((id, stored, schedule_good)) => {
-                    if stored.states.iter().all(|state| *state != RecipientState::Pending) {
+                    if stored.status.is_final() {
                         let removed = folder.remove(&name);
                         removed.map_err(|error| SpoolError::io("remove", &folder.path_of(&name), error))?;
                         recovery.finished += 1;

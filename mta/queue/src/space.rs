@@ -1,0 +1,49 @@
+//! How much mail the spool's file system has room for, and when to ask again.
+//!
+//! Reception is told, so that it can refuse before the data. Knows no spool; time is handed in.
+
+use std::time::{Duration, Instant};
+
+/// While mail comes in, or space is short, it is asked so often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub struct Space {
+    /// Kept free.
+    min_bytes: u64,
+    /// Above `min_bytes`.
+    room: u64,
+    looked: Option<Instant>,
+    /// Mail came in since.
+    is_asked: bool,
+}
+
+impl Space {
+    pub fn new(min_bytes: u64) -> Space {
+        Space { min_bytes, room: u64::MAX, looked: None, is_asked: true }
+    }
+
+    /// Bytes of mail that may come in.
+    pub fn room(&mut self) -> u64 {
+        self.is_asked = true;
+        self.room
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.room > 0
+    }
+
+    /// When to look, if there is a reason.
+    pub fn next_look(&self) -> Option<Instant> {
+        let due = self.looked.map_or_else(Instant::now, |looked| looked + LOOK_EVERY);
+        (self.is_asked || self.room == 0).then_some(due)
+    }
+
+    /// Notes what is free. True when reception should know: mail is no longer taken, or again.
+    pub fn note(&mut self, free_bytes: u64, now: Instant) -> bool {
+        let before = self.room;
+        self.room = free_bytes.saturating_sub(self.min_bytes);
+        (self.looked, self.is_asked) = (Some(now), false);
+        // a message that declares its size is compared with what is told here
+        (before == 0) != (self.room == 0) || self.room < before / 2 || self.room / 2 > before
+    }
+}

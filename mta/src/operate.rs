@@ -1,0 +1,115 @@
+//! The operator's hands on a queue: through the control socket of the MTA that runs, or in a spool that none has open.
+
+mod running;
+mod stopped;
+
+use crate::config::Config;
+pub use queue::view::{Filter, Recipient, Row, Standing};
+use running::Running;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use stopped::Stopped;
+
+/// Ids in one command: a page.
+const IDS_MAX: usize = 500;
+
+/// What is done to messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Not to be delivered until released.
+    Hold,
+    Release,
+    /// Due now, also when it was held.
+    Requeue,
+    /// Without a bounce.
+    Delete,
+}
+
+/// What an act did, in messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+pub struct Tally {
+    pub done: u64,
+    /// Left alone: they are being delivered, or are in that state already.
+    pub busy: u64,
+    pub missing: u64,
+}
+
+/// The queue of one configuration. Errors are for the operator to read.
+pub enum Queue {
+    Running(Running),
+    Stopped(Box<Stopped>),
+}
+
+impl Queue {
+    /// Finds out which of the two it is.
+    pub fn open(config: &Config) -> Result<Queue, String> {
+        match UnixStream::connect(&config.control) {
+            Ok(socket) => Ok(Queue::Running(Running::new(socket)?)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                Ok(Queue::Stopped(Box::new(Stopped::open(config)?)))
+            }
+            Err(error) => Err(format!("control socket {}: {error}", config.control.display())),
+        }
+    }
+
+    /// Shows every message that matches, in the order of their ids. Of a message with many recipients only the
+    /// first are there.
+    pub fn list(
+        &mut self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Row) -> Result<(), String>,
+    ) -> Result<(), String> {
+        match self {
+            Queue::Running(running) => running.list(filter, each),
+            Queue::Stopped(stopped) => stopped.list(filter, each),
+        }
+    }
+
+    /// One message with all its recipients.
+    pub fn show(&mut self, id: &str) -> Result<Row, String> {
+        match self {
+            Queue::Running(running) => running.show(id),
+            Queue::Stopped(stopped) => stopped.show(id),
+        }
+    }
+
+    /// Writes a message's content.
+    pub fn content(&mut self, id: &str, out: &mut dyn Write) -> Result<(), String> {
+        match self {
+            Queue::Running(running) => running.content(id, out),
+            Queue::Stopped(stopped) => stopped.content(id, out),
+        }
+    }
+
+    pub fn act(&mut self, act: Act, ids: &[String]) -> Result<Tally, String> {
+        let mut all = Tally::default();
+        for ids in ids.chunks(IDS_MAX) {
+            let one = match self {
+                Queue::Running(running) => running.act(act, ids)?,
+                Queue::Stopped(stopped) => stopped.act(act, ids)?,
+            };
+            all = Tally {
+                done: all.done + one.done,
+                busy: all.busy + one.busy,
+                missing: all.missing + one.missing,
+            };
+        }
+        Ok(all)
+    }
+
+    /// Makes everything that is deferred due, and gives dead destinations another chance. Held messages stay held.
+    pub fn flush(&mut self) -> Result<(), String> {
+        match self {
+            Queue::Running(running) => running.flush(),
+            Queue::Stopped(stopped) => stopped.flush(),
+        }
+    }
+
+    /// Takes in a message; `content` has as many bytes as `row` says. Returns its new id once it is durable.
+    pub fn import(&mut self, row: &Row, content: &mut dyn Read) -> Result<String, String> {
+        match self {
+            Queue::Running(running) => running.import(row, content),
+            Queue::Stopped(stopped) => stopped.import(row, content),
+        }
+    }
+}
