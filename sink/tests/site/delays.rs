@@ -63,8 +63,12 @@ fn a_random_delay_stays_in_its_bounds_and_short_ones_stay_short() {
     assert!(times[2] < Duration::from_millis(40) + LATE, "{times:?}");
     assert!(times[19] - times[0] > Duration::from_millis(10), "all alike: {times:?}");
 
-    // The shortest of many shows what the timer can do, whatever else runs on the machine.
-    let shortest = (0..50).flat_map(|_| peer.play("C: RSET\nS: 250")).min().unwrap();
+    // The shortest of many shows what the timer can do; a busy machine is given time to be quiet for one of them.
+    let patience = Instant::now() + Duration::from_secs(20);
+    let mut shortest = Duration::MAX;
+    while shortest >= Duration::from_micros(900) && Instant::now() < patience {
+        shortest = peer.play("C: RSET\nS: 250").into_iter().fold(shortest, Duration::min);
+    }
     assert!((Duration::from_micros(300)..Duration::from_micros(900)).contains(&shortest), "{shortest:?}");
     rig.stop();
 }
