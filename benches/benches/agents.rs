@@ -74,7 +74,7 @@ impl Pair {
         max_use: usize,
         messages: usize,
     ) -> Result<Pair, String> {
-        let (sink, address) = rig.sink(&["--listen", "127.0.0.1:0", "--quiet"])?;
+        let (sink, address) = rig.sink(&["sink", "--listen", "127.0.0.1:0", "--quiet"])?;
         let folder =
             std::env::temp_dir().join(format!("mailrig-agents-{}-{}", std::process::id(), monotonic_ns()));
         std::fs::create_dir(&folder).map_err(|error| format!("making {}: {error}", folder.display()))?;
