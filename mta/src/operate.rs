@@ -4,7 +4,7 @@ mod running;
 mod stopped;
 
 use crate::config::Config;
-pub use queue::view::{Filter, Recipient, Row, Standing};
+pub use queue::view::{Act, Filter, Recipient, Row, Standing};
 use running::Running;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,18 +12,6 @@ use stopped::Stopped;
 
 /// Ids in one command: a page.
 const IDS_MAX: usize = 500;
-
-/// What is done to messages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Act {
-    /// Not to be delivered until released.
-    Hold,
-    Release,
-    /// Due now, also when it was held.
-    Requeue,
-    /// Without a bounce.
-    Delete,
-}
 
 /// What an act did, in messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]

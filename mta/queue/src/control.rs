@@ -85,15 +85,6 @@ pub enum Piece {
     End,
 }
 
-/// What the operator does to messages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Act {
-    Hold,
-    Release,
-    Requeue,
-    Delete,
-}
-
 /// A message that is being imported.
 pub struct Imported {
     pub incoming: spool::Incoming,

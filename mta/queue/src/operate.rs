@@ -1,8 +1,8 @@
 //! The operator's commands about queued messages, while mail flows. Each is bounded: a list goes in pages.
 
-use crate::control::{Act, Imported, Piece};
+use crate::control::{Imported, Piece};
 use crate::manager::{Manager, epoch_now};
-use crate::view::{self, Filter, RECIPIENTS_LISTED, Row};
+use crate::view::{self, Act, Filter, RECIPIENTS_LISTED, Row};
 use crate::writer::Job;
 use delivery::{EpochMs, QueueId};
 use scheduler::{EntryId, Standing};

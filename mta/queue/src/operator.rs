@@ -1,8 +1,9 @@
 //! What the operator asks for on the control socket, and what is answered.
 
-use crate::control::{Act, Command, Id};
+use crate::control::{Command, Id};
 use crate::intake::Intake;
 use crate::manager::{Manager, epoch_now};
+use crate::view::Act;
 use serde_json::json;
 use std::time::Instant;
 use supervisor::link::{ToStarter, Usage};

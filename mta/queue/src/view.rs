@@ -42,6 +42,18 @@ impl Recipient {
     }
 }
 
+/// What an operator does to messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Not to be delivered until released.
+    Hold,
+    Release,
+    /// Due now, also when it was held.
+    Requeue,
+    /// Without a bounce.
+    Delete,
+}
+
 /// One message. Times are milliseconds since 1970-01-01 UTC.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Row {

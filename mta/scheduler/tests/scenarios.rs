@@ -290,17 +290,21 @@ fn enqueue(scheduler: &mut Scheduler, destination: DestinationId, count: u64, no
     }
 }
 
-const WELL: Report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
-
-#[test]
-fn tarpits_together_have_a_share_of_the_slots_and_one_that_is_alone_has_all() {
-    let limits = Limits {
+/// One destination may have all of them.
+fn with_a_hundred_slots() -> Scheduler {
+    Scheduler::new(Limits {
         slots: 100,
         destination_concurrency: 100,
         initial_destination_concurrency: 100,
         ..Limits::default()
-    };
-    let mut scheduler = Scheduler::new(limits);
+    })
+}
+
+const WELL: Report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
+
+#[test]
+fn tarpits_together_have_a_share_of_the_slots_and_one_that_is_alone_has_all() {
+    let mut scheduler = with_a_hundred_slots();
     let tarpits = ["t1.test:25", "t2.test:25"].map(|name| scheduler.destination(name));
     let well = scheduler.destination("well.test:25");
     enqueue(&mut scheduler, tarpits[0], 500, START, 0);
@@ -341,13 +345,7 @@ fn tarpits_together_have_a_share_of_the_slots_and_one_that_is_alone_has_all() {
 
 #[test]
 fn retries_that_fail_slowly_leave_half_of_the_slots_for_new_mail() {
-    let limits = Limits {
-        slots: 100,
-        destination_concurrency: 100,
-        initial_destination_concurrency: 100,
-        ..Limits::default()
-    };
-    let mut scheduler = Scheduler::new(limits);
+    let mut scheduler = with_a_hundred_slots();
     let (stuck, well) = (scheduler.destination("stuck.test:25"), scheduler.destination("well.test:25"));
     enqueue(&mut scheduler, stuck, 500, START, 3);
     assert_eq!(begin(&mut scheduler, START, 100).len(), 50);
