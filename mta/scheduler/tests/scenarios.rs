@@ -354,6 +354,36 @@ fn retries_that_fail_slowly_leave_half_of_the_slots_for_new_mail() {
 }
 
 #[test]
+fn a_rate_of_connections_counts_those_that_are_opened_and_not_those_that_are_used_again() {
+    // ten seconds at ten a second, and the first at once; of ten begun five are free, and they come first
+    for (reused_of_ten, expected) in [(0, 100..=102), (5, 200..=206)] {
+        let mut scheduler = Scheduler::new(Limits::default());
+        scheduler.add_rule(Rule {
+            next_hops: vec!["big.test:25".to_owned()],
+            connections_per_second: Some(10.0),
+            ..Rule::default()
+        });
+        let destination = scheduler.destination("big.test:25");
+        enqueue(&mut scheduler, destination, 1000, START, 0);
+        let (mut now, mut begun) = (START, 0);
+        while now.since(START) < Duration::from_secs(10) {
+            match scheduler.poll(now) {
+                Next::Deliver(entry, ..) => {
+                    if begun % 10 < reused_of_ten {
+                        scheduler.connection_reused(entry);
+                    }
+                    begun += 1;
+                    scheduler.report(now, entry, WELL);
+                }
+                Next::Sleep(until) => now = until,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(expected.contains(&begun), "{begun} with {reused_of_ten} of ten used again");
+    }
+}
+
+#[test]
 fn a_rate_that_destinations_share_is_kept_by_all_together_and_in_turn() {
     let mut scheduler = Scheduler::new(Limits { initial_destination_concurrency: 20, ..Limits::default() });
     scheduler.add_rule(Rule {
