@@ -13,6 +13,7 @@ mod intake;
 mod log;
 mod mail;
 mod manager;
+mod moderation;
 mod operate;
 mod operator;
 mod poller;

@@ -6,6 +6,7 @@ use crate::endings::End;
 use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
+use crate::moderation::Moderation;
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
 use crate::space::Space;
@@ -171,6 +172,7 @@ impl Manager {
 
     fn serve(mut self) -> io::Result<()> {
         let mut ready = Vec::new();
+        let mut moderation = Moderation::new(Instant::now());
         loop {
             self.dispatch();
             self.start_agents();
@@ -183,6 +185,11 @@ impl Manager {
                 }
                 self.writer.finish();
                 return Ok(());
+            }
+            if ready.iter().all(|token| matches!(token, Token::Agent(_)))
+                && let Some(pause) = moderation.pause(ready.len(), self.agents.in_flight(), Instant::now())
+            {
+                std::thread::sleep(pause);
             }
             let patience = self.patience();
             self.poller.wait(patience, &mut ready)?;
@@ -230,6 +237,9 @@ impl Manager {
         }
         if let Some(at) = self.agents.pool.start_at().filter(|at| *at > now) {
             by(at.duration_since(now));
+        }
+        if let Some(deadline) = self.writer.deadline() {
+            by(deadline.saturating_duration_since(now));
         }
         if let Some(deadline) = self.agents.deadline() {
             by(deadline.saturating_duration_since(now));

@@ -55,9 +55,10 @@ impl Manager {
         true
     }
 
-    /// What time alone brings about: idle agents retire, agents that do not answer are given up.
+    /// What time alone brings about: marks reach the spool, idle agents retire, agents that do not answer are given up.
     pub(crate) fn pass_time(&mut self) {
         let now = Instant::now();
+        self.writer.pass_time(now);
         while let Some(agent) = self.agents.pool.retire_idle(now) {
             self.agents.retire(agent, now);
         }

@@ -2,7 +2,9 @@
 //!
 //! Everything that changes the spool goes through here. Jobs of one message stay in order, since one thread has them
 //! all. A thread takes whatever waits at once, so that a store which can syncs once for all of it, and nobody waits
-//! for company. What is final is on stable storage [`SYNC_WITHIN`] later, also when nothing else is written.
+//! for company. Only marks of what became of a delivery do: one that is lost costs a second delivery, never mail, and
+//! taken one by one they would cost more than the deliveries' own work. What is final is on stable storage within
+//! [`MARKS_WITHIN`] and [`SYNC_WITHIN`], also when nothing else is written.
 
 use delivery::{Envelope, QueueId};
 use rustix::event::{EventfdFlags, eventfd};
@@ -13,6 +15,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Marks are handed over together: those of so many messages, or of this time.
+const MARKS_MAX: usize = 32;
+const MARKS_WITHIN: Duration = Duration::from_millis(5);
 
 /// Marks of what is final are on stable storage within 100 ms: this long they wait for others, the rest is the sync's.
 const SYNC_WITHIN: Duration = Duration::from_millis(50);
@@ -111,6 +117,9 @@ impl Results {
 }
 
 pub struct Writer {
+    marks: Vec<Job>,
+    /// When the first of `marks` came.
+    marked: Option<Instant>,
     lanes: Vec<Sender<Job>>,
     /// Those for large messages alone; none where every lane takes every job.
     large: Vec<Sender<Job>>,
@@ -140,7 +149,7 @@ impl Writer {
         let (keeper, alarms) = (spool, results.clone());
         let thread = std::thread::Builder::new().name("spool upkeep".into());
         threads.push(thread.spawn(move || keep_up(&*keeper, &wanted, &alarms))?);
-        Ok(Writer { lanes: all, large, upkeep, threads, results })
+        Ok(Writer { marks: Vec::new(), marked: None, lanes: all, large, upkeep, threads, results })
     }
 
     /// Readable when [`Writer::take_done`] has something.
@@ -148,7 +157,39 @@ impl Writer {
         &self.results.wake
     }
 
-    pub fn submit(&self, job: Job) {
+    /// Marks wait for others; whatever else comes takes along those that wait.
+    pub fn submit(&mut self, job: Job) {
+        if let Job::Update { .. } | Job::Remove { .. } = job {
+            self.marks.push(job);
+            self.marked.get_or_insert_with(Instant::now);
+            if self.marks.len() == MARKS_MAX {
+                self.hand_over_marks();
+            }
+        } else {
+            self.hand_over_marks();
+            self.hand_over(job);
+        }
+    }
+
+    /// Marks that wait are handed over by then.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.marked.map(|marked| marked + MARKS_WITHIN)
+    }
+
+    pub fn pass_time(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.hand_over_marks();
+        }
+    }
+
+    fn hand_over_marks(&mut self) {
+        self.marked = None;
+        for job in std::mem::take(&mut self.marks) {
+            self.hand_over(job);
+        }
+    }
+
+    fn hand_over(&self, job: Job) {
         let (key, lanes) = match &job {
             Job::Commit { message, incoming, .. } if incoming.is_large() && !self.large.is_empty() => {
                 (*message, &self.large)
@@ -171,7 +212,8 @@ impl Writer {
     }
 
     /// Waits until every job is done: at the end of an orderly stop.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.hand_over_marks();
         drop((self.lanes, self.large, self.upkeep));
         for thread in self.threads {
             let _ = thread.join();

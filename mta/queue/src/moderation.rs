@@ -1,0 +1,130 @@
+//! When reports are gathered before they are taken in, as network cards do with packets.
+//!
+//! Agents that share cores with the queue manager wake it for every report, and each time it starts cold, for one. When
+//! it is seen to wait for a core, others have work for that core, so nothing is lost if it sleeps until several reports
+//! are there. With cores to spare it never sleeps.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+/// How the cores are is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Cores are busy when this thread waited for one longer than this each time it woke up.
+const WAIT_MIN_NS: u64 = 20_000;
+
+/// So large a part of the deliveries in flight is waited for.
+const GATHERED_PART: u32 = 4;
+
+/// With fewer deliveries in flight, those that wait for their reports to be taken in would be missed.
+const IN_FLIGHT_MIN: usize = 8;
+
+const PAUSE_MAX: Duration = Duration::from_millis(1);
+
+/// For less, going to sleep costs more than it saves.
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+
+/// What the kernel counts of a thread: `/proc/thread-self/schedstat`.
+#[derive(Clone, Copy, Default)]
+struct Waits {
+    waited_ns: u64,
+    slices: u64,
+}
+
+pub struct Moderation {
+    /// `None`: this kernel does not count, and reports are never gathered.
+    schedstat: Option<File>,
+    before: Waits,
+    looked: Instant,
+    reports: u32,
+    /// How long reports of one delivery after the other are apart; `None` when there are cores to spare.
+    apart: Option<Duration>,
+}
+
+impl Moderation {
+    /// For the thread that calls it.
+    pub fn new(now: Instant) -> Moderation {
+        let schedstat = File::open("/proc/thread-self/schedstat").ok();
+        Moderation { schedstat, before: Waits::default(), looked: now, reports: 0, apart: None }
+    }
+
+    /// How long to sleep before looking for more, when a turn brought in `reports` and nothing else.
+    pub fn pause(&mut self, reports: usize, in_flight: usize, now: Instant) -> Option<Duration> {
+        self.reports = self.reports.saturating_add(reports as u32);
+        let passed = now.saturating_duration_since(self.looked);
+        if passed >= LOOK_EVERY {
+            self.look(passed);
+            self.looked = now;
+        }
+        pause(self.apart?, reports, in_flight)
+    }
+
+    fn look(&mut self, passed: Duration) {
+        let reports = std::mem::take(&mut self.reports);
+        let waits = self.schedstat.as_ref().and_then(read);
+        let before = std::mem::replace(&mut self.before, waits.unwrap_or_default());
+        let is_busy = waits.is_some_and(|waits| is_busy(before, waits));
+        self.apart = if is_busy && reports > 0 { Some(passed / reports) } else { None };
+    }
+}
+
+fn is_busy(before: Waits, after: Waits) -> bool {
+    let waited_ns = after.waited_ns.saturating_sub(before.waited_ns);
+    let slices = after.slices.saturating_sub(before.slices);
+    waited_ns > slices.saturating_mul(WAIT_MIN_NS)
+}
+
+/// `apart`: from one report to the next.
+fn pause(apart: Duration, reports: usize, in_flight: usize) -> Option<Duration> {
+    if in_flight < IN_FLIGHT_MIN {
+        return None;
+    }
+    let wanted = in_flight as u32 / GATHERED_PART;
+    let missing = wanted.saturating_sub(reports as u32);
+    let pause = apart.saturating_mul(missing).min(PAUSE_MAX);
+    (pause >= PAUSE_MIN).then_some(pause)
+}
+
+fn read(schedstat: &File) -> Option<Waits> {
+    let mut text = [0; 96];
+    let count = schedstat.read_at(&mut text, 0).ok()?;
+    let mut numbers = str::from_utf8(&text[..count]).ok()?.split_ascii_whitespace().skip(1);
+    Some(Waits { waited_ns: numbers.next()?.parse().ok()?, slices: numbers.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: Duration = Duration::from_micros(1);
+
+    #[test]
+    fn a_quarter_of_what_is_in_flight_is_waited_for_within_a_bound() {
+        assert_eq!(pause(100 * US, 1, 20), Some(400 * US));
+        assert_eq!(pause(100 * US, 5, 20), None, "they are there");
+        assert_eq!(pause(100 * US, 1, IN_FLIGHT_MIN - 1), None);
+        assert_eq!(pause(US, 0, 20), None, "sleeping would cost more");
+        assert_eq!(pause(Duration::MAX, 1, 10_000), Some(PAUSE_MAX));
+        assert_eq!(pause(US, usize::MAX, usize::MAX), None);
+    }
+
+    #[test]
+    fn cores_are_busy_when_this_thread_waited_each_time() {
+        let waits = |waited_ns, slices| Waits { waited_ns, slices };
+        assert!(is_busy(waits(0, 0), waits(2_000_001, 100)));
+        assert!(!is_busy(waits(0, 0), waits(2_000_000, 100)));
+        assert!(!is_busy(waits(5_000_000, 100), waits(5_000_000, 101)), "what was before does not count");
+    }
+
+    #[test]
+    fn the_kernel_s_counts_are_read_and_grow() {
+        let Ok(file) = File::open("/proc/thread-self/schedstat") else { return };
+        let before = read(&file).expect("three numbers");
+        for _ in 0..20 {
+            std::thread::sleep(US);
+        }
+        let after = read(&file).expect("three numbers");
+        assert!(after.slices >= before.slices + 20, "{} {}", before.slices, after.slices);
+    }
+}
