@@ -83,6 +83,9 @@ pub struct Args {
     /// How long a client may neither write nor read
     #[arg(long, value_name = "DURATION", value_parser = settings::duration::parse)]
     silence: Option<Duration>,
+    /// Look for more for so long before sleeping, so that clients on the same machine need not wake the sink: takes a core
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration::parse)]
+    busy_poll: Option<Duration>,
     /// End after this long [default: on SIGTERM or SIGINT]
     #[arg(long, value_name = "DURATION", value_parser = settings::duration::parse)]
     duration: Option<Duration>,
@@ -217,6 +220,7 @@ fn config(args: Args) -> Result<Config, sites::Problem> {
         connections_max: args.max_connections,
         duration: args.duration,
         silence: args.silence.unwrap_or(SILENCE),
+        busy_poll: args.busy_poll,
         authority: args.authority,
         ..Config::new(listen, sites)
     })

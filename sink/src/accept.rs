@@ -48,6 +48,7 @@ pub async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
+                shared.polling.stir();
                 failing = false;
                 let open = shared.books.borrow().ledger.connections_open();
                 if open >= connections_max as u64 {

@@ -167,7 +167,7 @@ mod tests {
 
     fn account(ledger: &Ledger) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write(&ledger.totals(false, 0.5), ledger, &mut bytes).unwrap();
+        write(&ledger.totals(false, 0.5, 0.25), ledger, &mut bytes).unwrap();
         bytes
     }
 
@@ -191,7 +191,7 @@ mod tests {
         for shard in &shards {
             sum.add(account(shard).as_slice()).unwrap();
         }
-        let (mut wanted, mut found) = (single.totals(true, 1.5), sum.totals(true));
+        let (mut wanted, mut found) = (single.totals(true, 1.5, 0.75), sum.totals(true));
         for totals in [&mut wanted, &mut found] {
             // Texts have other places, so the order is another one.
             totals.ids.as_mut().unwrap().0.sort_unstable();

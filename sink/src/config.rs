@@ -31,6 +31,8 @@ pub struct Config {
     pub duration: Option<Duration>,
     /// How long a client may neither write nor read before it is dropped.
     pub silence: Duration,
+    /// Look for more for so long before sleeping, on a core that nobody else needs.
+    pub busy_poll: Option<Duration>,
     /// Where to write the certificate of the authority that signed the sites' certificates.
     pub authority: Option<PathBuf>,
     /// Be this shard: its parent's word goes before what is said here, and ledger, trace, certificates and end are the
@@ -52,6 +54,7 @@ impl Config {
             connections_max: None,
             duration: None,
             silence: SILENCE,
+            busy_poll: None,
             authority: None,
             shard: None,
         }

@@ -164,6 +164,7 @@ impl Connection {
         let mut read = ReadBuf::new(&mut buffers.input[kept..kept + wanted]);
         let end = ready!(self.wire.poll_read(context, &mut read));
         let bytes = read.filled().len();
+        shared.polling.stir();
         if end.is_err() || bytes == 0 {
             return Poll::Ready(Err(Lost::Closed));
         }

@@ -129,7 +129,7 @@ impl Ledger {
     }
 
     /// The account so far; with `ids` it writes out every id.
-    pub fn totals(&self, ids: bool, cpu_s: f64) -> Totals {
+    pub fn totals(&self, ids: bool, cpu_s: f64, busy_poll_s: f64) -> Totals {
         Totals {
             messages: self.seen.messages() + self.without_id,
             unique: self.seen.unique(),
@@ -149,6 +149,7 @@ impl Ledger {
             first_ns: self.first_ns,
             last_accepted_ns: self.last_accepted_ns,
             cpu_s,
+            busy_poll_s,
             timer_error_p50_us: self.timer_error_us(0.5),
             timer_error_p99_us: self.timer_error_us(0.99),
             timer_error_max_us: self.timer_error_us(1.0),

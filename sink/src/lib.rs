@@ -32,6 +32,7 @@ mod listener;
 mod live;
 mod message_id;
 mod outcomes;
+mod polling;
 mod records;
 mod sampler;
 mod seen;

@@ -2,6 +2,7 @@
 
 use crate::books::Books;
 use crate::conversation::Conversation;
+use crate::polling::Polling;
 use crate::tls::{Server, Servers};
 use behaviour::Sites;
 use smtp::server::Session;
@@ -17,6 +18,7 @@ pub struct Shared {
     pub timer: Timer,
     pub books: RefCell<Books>,
     pub buffers: RefCell<Buffers>,
+    pub polling: Polling,
     /// How long a client may neither write nor read.
     pub silence: Duration,
     tls: Servers,
@@ -65,6 +67,7 @@ impl Shared {
             timer,
             books: RefCell::new(books),
             buffers,
+            polling: Polling::default(),
             silence,
             tls,
             hurried: Cell::new(false),

@@ -127,7 +127,7 @@ impl Sink {
         // Ends every connection in the books.
         drop(runtime);
         let books = &mut *shared.books.borrow_mut();
-        let totals = books.ledger.totals(ids, clock::cpu_s());
+        let totals = books.ledger.totals(ids, clock::cpu_s(), shared.polling.looking_s());
         let Totals { messages, duplicates, connections, .. } = totals;
         tracing::info!(connections, messages, duplicates, "over");
         self.records.write(&totals, books)?;
@@ -157,7 +157,7 @@ impl Serving {
         let mut hurry = signal(HURRY).map_err(system("wait for signals"))?;
         let timer = Timer::new(TICK).map_err(system("make a timer"))?;
         let traced = books.trace.is_some();
-        let Config { sites, silence, shard, duration, .. } = self.config;
+        let Config { sites, silence, busy_poll, shard, duration, .. } = self.config;
         let shared = Rc::new(Shared::new(sites, self.tls, timer, books, silence));
         let (shard, shards) = shard.as_ref().map_or((0, 1), |shard| (shard.number - 1, shard.shards));
         let numbers = Rc::new(Numbers::of_shard(shard, shards));
@@ -174,6 +174,10 @@ impl Serving {
                 hurried.hurry();
             }
         });
+        if let Some(bound) = busy_poll {
+            let shared = Rc::clone(&shared);
+            spawn_local(async move { shared.polling.keep_awake(bound).await });
+        }
         watch::say_ready(&self.addresses, &mut out).map_err(system("say where the sink listens"))?;
         if let Some(show) = show {
             let states = watch::start_showing(show).map_err(system("start a thread for the live lines"))?;

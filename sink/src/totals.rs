@@ -46,6 +46,8 @@ pub struct Totals {
     pub last_accepted_ns: Option<u64>,
     /// CPU of all its processes, user and system.
     pub cpu_s: f64,
+    /// The part of it that went into looking for more when nothing had come (`--busy-poll`).
+    pub busy_poll_s: f64,
     /// How much later than intended delays ended, half and 99 in 100 of them at most; of several shards the worst.
     pub timer_error_p50_us: Option<f64>,
     pub timer_error_p99_us: Option<f64>,
@@ -88,6 +90,7 @@ impl Totals {
         self.first_ns = [self.first_ns, other.first_ns].into_iter().flatten().min();
         self.last_accepted_ns = self.last_accepted_ns.max(other.last_accepted_ns);
         self.cpu_s += other.cpu_s;
+        self.busy_poll_s += other.busy_poll_s;
         for (ours, theirs) in [
             (&mut self.timer_error_p50_us, other.timer_error_p50_us),
             (&mut self.timer_error_p99_us, other.timer_error_p99_us),

@@ -93,7 +93,7 @@ impl Cast {
 
         let sink_place = place(Role::Sink, &cores.others);
         let Outside { child: sink, live: sink_live, address: sink_address } =
-            outside::start_sink(rig, trial, &sink_place, scratch, &paths)?;
+            outside::start_sink(rig, trial, &sink_place, scratch, &paths, cores)?;
 
         let config = scratch.dir.join("mta.toml");
         let control_path = scratch.sockets.join("control");

@@ -7,6 +7,7 @@ use super::rig::{Rig, Scratch};
 use super::tarpits;
 use super::trouble::Trouble;
 use measure::InvalidReason;
+use profile::LoadModel;
 use profile::Trial;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 use subject::child::{Child, Output, Stopped};
+use subject::cores::Cores;
 use subject::enter::Place;
 use subject::groups::RoleGroups;
 use subject::live::Live;
@@ -32,24 +34,32 @@ pub fn place(groups: Option<&RoleGroups>, role: Role, cores: &[usize]) -> Place 
     Place { groups: group.map_or(Vec::new(), |group| group.directories().to_vec()), cores: cores.to_vec() }
 }
 
-/// The sink, ready.
+/// The sink, ready. On a core that neither subject nor load generator needs meanwhile, it does not sleep while it
+/// is busy.
 pub fn start_sink(
     rig: &Rig,
     trial: &Trial,
     place: &Place,
     scratch: &Scratch,
     paths: &Paths,
+    cores: &Cores,
 ) -> Result<Outside, Trouble> {
     let failed = Trouble::of(InvalidReason::SinkFailed);
     let log = scratch.dir.join("sink.log");
     let arguments = sink_arguments(trial, paths, &scratch.dir.join("site.toml")).map_err(|error| {
         Trouble::new(InvalidReason::SinkFailed, format!("writing its site file: {error}"))
     })?;
+    let alone = cores.are_apart() && trial.load.model == LoadModel::Preload;
+    let busy_poll = alone.then(|| ["--busy-poll", BUSY_POLL].map(OsString::from));
+    let arguments: Vec<OsString> = arguments.into_iter().chain(busy_poll.into_iter().flatten()).collect();
     let mut child = rig.launcher.start("sink", place, &arguments, Output::Piped, &log).map_err(&failed)?;
     let live = Live::read(child.stdout().expect("standard output is piped"));
     let address = live.ready(&mut child, START_BOUND, &rig.interrupt).map_err(&failed)?;
     Ok(Outside { child, live, address })
 }
+
+/// So long a sink stays awake after the last packet: longer than a busy subject lets it wait.
+const BUSY_POLL: &str = "200us";
 
 fn sink_arguments(trial: &Trial, paths: &Paths, site: &Path) -> std::io::Result<Vec<OsString>> {
     let mut arguments: Vec<OsString> = vec!["sink".into()];

@@ -31,6 +31,8 @@ pub struct Ledger {
     pub unique: u64,
     pub duplicates: u64,
     pub in_flight_peak: Option<u64>,
+    /// What it spent looking for more when nothing had come.
+    pub busy_poll_s: f64,
     /// When the last message was accepted, CLOCK_MONOTONIC.
     pub last_accepted_ns: Option<u64>,
 }

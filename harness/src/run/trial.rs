@@ -250,7 +250,8 @@ impl Performance<'_> {
         if let (Some(tarpits), Some(stretch)) = (&self.trial.tarpits, &seen.among_tarpits) {
             stretch.fill(tarpits, self.trial.load.messages, &trace, row);
         }
-        if let Some(used) = seen.used {
+        if let Some(mut used) = seen.used {
+            used.leave_out_busy_poll(ledger.busy_poll_s);
             used.fill(row);
             row.limited_by = used.limited_by(row, self.conditions.placement, self.rig.allowed.len());
             seen.warnings.extend(used.disturbance());

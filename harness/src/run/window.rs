@@ -120,6 +120,11 @@ impl Reading {
         }
     }
 
+    /// That the sink looked for more is no work for a message.
+    pub fn leave_out_busy_poll(&mut self, busy_poll_s: f64) {
+        self.sink_s = self.sink_s.map(|sink_s| (sink_s - busy_poll_s).max(0.0));
+    }
+
     /// Fills the row's `cpu_` columns.
     pub fn fill(&self, row: &mut RunRow) {
         if !self.wire {

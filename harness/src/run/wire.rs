@@ -25,9 +25,9 @@ impl Performance<'_> {
         let groups = self.rig.groups.as_ref().map(|base| base.trial()).transpose();
         let groups = groups.map_err(Trouble::of(InvalidReason::SubjectFailed))?;
         let paths = Paths::of(scratch);
-        let others = &self.conditions.cores.others;
-        let sink_place = outside::place(groups.as_ref(), Role::Sink, others);
-        let mut sink = outside::start_sink(self.rig, self.trial, &sink_place, scratch, &paths)?;
+        let cores = self.conditions.cores;
+        let sink_place = outside::place(groups.as_ref(), Role::Sink, &cores.others);
+        let mut sink = outside::start_sink(self.rig, self.trial, &sink_place, scratch, &paths, cores)?;
         let sent = self.send(&mut sink, groups.as_ref(), &paths);
         let hurried = self.rig.interrupt.is_set();
         let grace = if hurried { HURRIED_GRACE } else { SINK_GRACE };

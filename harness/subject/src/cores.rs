@@ -21,6 +21,11 @@ impl Cores {
         Cores { subject: allowed.to_vec(), others: allowed.to_vec() }
     }
 
+    /// The subject has cores of its own.
+    pub fn are_apart(&self) -> bool {
+        self.subject.iter().all(|core| !self.others.contains(core))
+    }
+
     /// `None` where there is one core only: then pinning would just be a name.
     pub fn pinned(allowed: &[usize]) -> Option<Cores> {
         let (subject, others) = allowed.split_last()?;
