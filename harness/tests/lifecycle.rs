@@ -277,6 +277,44 @@ fn a_lasting_process_that_is_stopped_for_a_while_delays_mail_and_no_more() {
     assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&150.into(), &0.into()));
 }
 
+#[test]
+fn a_starter_that_is_stopped_keeps_no_question_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &[]);
+    let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
+    let mta = Mta::start(folder.path(), &keys, &tables("zygote", "agents_max = 3"));
+    fill(&mta, 20);
+    let before = mta.control("status");
+    assert_eq!(before["starter"], "answers");
+    kill(mta.process.pid(), "STOP");
+    // the second is not asked for at all
+    for _ in 0..2 {
+        let began = Instant::now();
+        let status = mta.control("status");
+        assert!(began.elapsed() < PROMPTLY, "{:?}", began.elapsed());
+        assert_eq!((&status["starter"], &status["due"]), (&"silent".into(), &20.into()), "{status}");
+        assert_eq!(status["pids"], before["pids"], "what is known is told");
+        for role in ["starter", "reception", "agents"] {
+            assert_eq!(status["cpu_s"][role], Value::Null, "{status}");
+        }
+        assert!(status["cpu_s"]["queue"].as_f64() > Some(0.0), "{status}");
+    }
+    let (began, ramp) = (Instant::now(), mta.ask("ramp"));
+    assert!(began.elapsed() < 2 * PROMPTLY, "{:?}", began.elapsed());
+    assert_eq!(
+        (&ramp["ok"], &ramp["agents"], &ramp["starter"]),
+        (&false.into(), &0.into(), &"silent".into())
+    );
+    assert!(ramp["error"].as_str().unwrap().contains("the starter has not answered for 5 s"), "{ramp}");
+    kill(mta.process.pid(), "CONT");
+    assert_eq!(mta.control("ramp")["agents"], 3);
+    assert_eq!(mta.control("status")["starter"], "answers");
+    mta.control("resume");
+    let status = mta.wait_drained();
+    assert_eq!((&status["delivered"], lost(&status)), (&20.into(), [0, 0, 0]), "{}", mta.log());
+    assert_eq!(sink.stop()["duplicates"], 0);
+}
+
 /// A sink that listens on so many addresses of the loopback network; gives those.
 fn sink_of_many(ledger: &Path, count: usize) -> (Process, Vec<String>) {
     let mut command = mailrig();

@@ -19,6 +19,7 @@ mod operator;
 mod poller;
 mod routes;
 mod space;
+mod starter;
 mod stream;
 mod upkeep;
 pub mod view;

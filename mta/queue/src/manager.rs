@@ -10,6 +10,7 @@ use crate::moderation::Moderation;
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
 use crate::space::Space;
+use crate::starter::{SILENT_AFTER, Starter};
 use crate::stream::Stream;
 use crate::within::DriverWithin;
 use crate::writer::{Done, Writer};
@@ -76,15 +77,13 @@ pub(crate) struct Manager {
     /// Being written.
     pub(crate) bounces: usize,
     pub(crate) space: Space,
-    starter: Stream,
+    pub(crate) starter: Starter,
     pub(crate) intake: Option<Intake>,
     pub(crate) control: Control,
+    /// Clients that wait for agents, and since when.
     pub(crate) ramps: Vec<(u64, Instant)>,
-    /// Clients that wait for `status`, by the question that was sent to the starter for them.
     /// Messages that are being imported, by the client that has them.
     pub(crate) imports: HashMap<u64, Imported>,
-    pub(crate) questions: HashMap<u64, u64>,
-    pub(crate) next_question: u64,
 }
 
 /// Now on the wall clock.
@@ -114,7 +113,7 @@ impl Manager {
         settings.rules.iter().cloned().for_each(|rule| scheduler.add_rule(rule));
         poller.watch(writer.wake(), Token::Writer)?;
         let mut manager = Manager {
-            starter: Stream::new(channels.starter, Token::Starter, &poller)?,
+            starter: Starter::new(channels.starter, &poller)?,
             intake: Some(Intake::new(Stream::new(channels.reception, Token::Reception, &poller)?)),
             control: Control::new(channels.control, &poller)?,
             mail: Mail::new(scheduler, settings.routes.clone()),
@@ -130,8 +129,6 @@ impl Manager {
             space: Space::new(settings.space_min_bytes),
             ramps: Vec::new(),
             imports: HashMap::new(),
-            questions: HashMap::new(),
-            next_question: 1,
             settings,
             poller,
             spool,
@@ -197,6 +194,7 @@ impl Manager {
                 self.handle(*token)?;
             }
             self.pass_time();
+            self.answer_without_starter()?;
             self.look_for_space();
         }
     }
@@ -244,6 +242,14 @@ impl Manager {
         if let Some(deadline) = self.agents.deadline() {
             by(deadline.saturating_duration_since(now));
         }
+        if let Some(deadline) = self.starter.deadline() {
+            by(deadline.saturating_duration_since(now));
+        }
+        for (_, began) in &self.ramps {
+            if let Some(deadline) = self.starter.stall_deadline(*began) {
+                by(deadline.saturating_duration_since(now));
+            }
+        }
         if let Some(due) = self.mail.scheduler.next_due().filter(|_| !self.paused) {
             by(due.since(epoch_now()).max(Duration::from_millis(1)));
         }
@@ -264,20 +270,17 @@ impl Manager {
     }
 
     pub(crate) fn tell_starter(&mut self, message: &ToStarter) {
-        let mut bytes = Vec::with_capacity(32);
-        message.encode(&mut bytes);
-        if let Err(error) = self.starter.send(bytes, None, &self.poller) {
+        if let Err(error) = self.starter.tell(message, &self.poller) {
             self.log.event(&format!("starter: {error}"));
         }
     }
 
     fn read_starter(&mut self) -> io::Result<()> {
-        self.starter.flush(&self.poller)?;
-        let open = self.starter.fill()?;
-        while let Some((kind, payload)) = self.starter.next_frame().map_err(io::Error::other)? {
-            match FromStarter::decode(kind, payload).map_err(io::Error::other)? {
+        let open = self.starter.fill(&self.poller)?;
+        while let Some(message) = self.starter.next()? {
+            match message {
                 FromStarter::Started { agent, pid } => {
-                    let socket = self.starter.descriptors.pop_front();
+                    let socket = self.starter.descriptor();
                     let socket =
                         socket.ok_or_else(|| io::Error::other("an agent came without its socket"))?;
                     self.agents.started(agent, Some(pid), socket.into(), &self.poller)?;
@@ -291,8 +294,8 @@ impl Manager {
                     self.agent_ended(agent, End { status, signal });
                 }
                 FromStarter::Usage { question, usage } => {
-                    if let Some(client) = self.questions.remove(&question) {
-                        self.answer_status(client, &usage);
+                    if let Some(client) = self.starter.answered(question, usage) {
+                        self.answer_status(client, Some(&usage));
                     }
                 }
                 FromStarter::Reload => self.reload(),
@@ -306,6 +309,26 @@ impl Manager {
         } else {
             Err(io::Error::other("the starter is gone: stopping; the spool has all mail"))
         }
+    }
+
+    /// Answers those who wait for a starter that does not answer.
+    fn answer_without_starter(&mut self) -> io::Result<()> {
+        let late = |manager: &Manager| {
+            let now = Instant::now();
+            manager.starter.deadline().is_some_and(|deadline| deadline <= now)
+        };
+        if late(self) {
+            // its answer may lie on its socket while everything else was more urgent
+            self.read_starter()?;
+        }
+        if late(self) {
+            let bound_s = SILENT_AFTER.as_secs();
+            self.log.event(&format!("the starter has not answered for {bound_s} s"));
+            for client in self.starter.unanswered() {
+                self.answer_status(client, None);
+            }
+        }
+        Ok(())
     }
 
     fn read_reception(&mut self) -> io::Result<()> {

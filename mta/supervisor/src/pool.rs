@@ -194,16 +194,15 @@ impl Pool {
         self.floor = self.floor.max(agents);
     }
 
-    /// Whether every agent that was asked for by [`Pool::ramp`] is ready, or can't be had now. Ends the ramp.
-    pub fn ramped(&mut self, now: Instant) -> bool {
+    /// Whether every agent that was asked for by [`Pool::ramp`] is ready, or can't be had now.
+    pub fn ramped(&self, now: Instant) -> bool {
         let throttled = self.throttled_until.is_some_and(|until| until > now);
-        if self.starting > 0 || (self.below_floor() && self.has_place() && !throttled) {
-            return false;
-        }
-        if !self.limits.preforked {
-            self.floor = 0;
-        }
-        true
+        self.starting == 0 && !(self.below_floor() && self.has_place() && !throttled)
+    }
+
+    /// No agent is started any more without mail for it, but those that are kept always.
+    pub fn end_ramp(&mut self) {
+        self.floor = if self.limits.preforked { self.limits.agents_max } else { 0 };
     }
 
     /// Counts a new agent in; the caller asks the starter for it. Only when [`Pool::wants_agent`].
