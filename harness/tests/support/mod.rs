@@ -34,6 +34,15 @@ pub fn mailrig() -> Command {
     command
 }
 
+/// Runs a test for each case, all of them at the same time: they wait more than they work.
+pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
+}
+
 /// Waits until `what` holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();

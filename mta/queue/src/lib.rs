@@ -16,6 +16,7 @@ mod manager;
 mod moderation;
 mod operate;
 mod operator;
+mod policy;
 mod poller;
 mod routes;
 mod space;
@@ -27,5 +28,6 @@ mod within;
 mod writer;
 
 pub use manager::{Channels, Settings, run};
+pub use policy::{NewAgents, Policy, Reader, Reread};
 pub use routes::Routes;
 pub use within::DriverWithin;

@@ -7,6 +7,7 @@ use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::moderation::Moderation;
+use crate::policy::{Policy, Reader};
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
 use crate::space::Space;
@@ -14,7 +15,7 @@ use crate::starter::{SILENT_AFTER, Starter};
 use crate::stream::Stream;
 use crate::within::DriverWithin;
 use crate::writer::{Done, Writer};
-use delivery::{EpochMs, NextHop, RecipientState};
+use delivery::{EpochMs, RecipientState};
 use scheduler::{EntryId, Scheduler};
 use spool::{Spool, Status, Stored};
 use std::collections::{HashMap, VecDeque};
@@ -24,7 +25,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use supervisor::link::{AgentNumber, FromStarter, ToStarter};
-use supervisor::pool::Limits as PoolLimits;
 
 /// An orderly stop looks at least so often whether it is done.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -33,22 +33,12 @@ const STOP_TICK: Duration = Duration::from_millis(50);
 pub struct Settings {
     pub hostname: Arc<str>,
     pub routes: Routes,
-    pub scheduler: scheduler::Limits,
-    /// Next hops with a destination concurrency of their own.
-    pub concurrency_limits: Vec<(NextHop, u32)>,
-    pub rules: Vec<scheduler::Rule>,
-    pub pool: PoolLimits,
-    /// An agent that has a delivery longer than this hangs.
-    pub watchdog: Duration,
-    /// Agents have a limit of memory, and one that is aborted has reached it.
-    pub memory_limit: bool,
-    /// Deliveries in flight at a stop are waited for so long.
-    pub stop_bound: Duration,
-    /// With less space free, no mail is taken in.
-    pub space_min_bytes: u64,
+    pub policy: Policy,
     pub paused: bool,
     /// What delivers inside this process; `None`: agents of the starter.
     pub within: Option<DriverWithin>,
+    /// For a reload.
+    pub reread: Reader,
 }
 
 /// Its sockets.
@@ -106,18 +96,16 @@ impl Manager {
     fn new(settings: Settings, spool: Arc<dyn Spool>, channels: Channels) -> io::Result<Manager> {
         let poller = Poller::new()?;
         let writer = Writer::new(spool.clone())?;
-        let mut scheduler = Scheduler::new(settings.scheduler.clone());
-        for (next_hop, concurrency) in &settings.concurrency_limits {
-            scheduler.limit_destination(next_hop.as_str(), *concurrency);
-        }
-        settings.rules.iter().cloned().for_each(|rule| scheduler.add_rule(rule));
+        let policy = settings.policy.clone();
+        let mut scheduler = Scheduler::new(policy.scheduler);
+        policy.rules.into_iter().for_each(|rule| scheduler.add_rule(rule));
         poller.watch(writer.wake(), Token::Writer)?;
         let mut manager = Manager {
             starter: Starter::new(channels.starter, &poller)?,
             intake: Some(Intake::new(Stream::new(channels.reception, Token::Reception, &poller)?)),
             control: Control::new(channels.control, &poller)?,
             mail: Mail::new(scheduler, settings.routes.clone()),
-            agents: Agents::new(settings.pool.clone(), settings.watchdog, settings.memory_limit),
+            agents: Agents::new(policy.pool, policy.watchdog, policy.memory_limit),
             log: Log::default(),
             paused: settings.paused,
             stopping: None,
@@ -126,7 +114,7 @@ impl Manager {
             bounced: 0,
             alarms: 0,
             bounces: 0,
-            space: Space::new(settings.space_min_bytes),
+            space: Space::new(policy.space_min_bytes),
             ramps: Vec::new(),
             imports: HashMap::new(),
             settings,
@@ -266,7 +254,7 @@ impl Manager {
         let Some(began) = self.stopping else { return false };
         let received = self.intake.as_ref().map_or(0, Intake::count);
         (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0)
-            || began.elapsed() > self.settings.stop_bound
+            || began.elapsed() > self.settings.policy.stop_bound
     }
 
     pub(crate) fn tell_starter(&mut self, message: &ToStarter) {
@@ -298,7 +286,8 @@ impl Manager {
                         self.answer_status(client, Some(&usage));
                     }
                 }
-                FromStarter::Reload => self.reload(),
+                // whoever sent the signal reads the log
+                FromStarter::Reload => drop(self.reload()),
                 FromStarter::Stop => {
                     self.stopping.get_or_insert_with(Instant::now);
                 }

@@ -26,8 +26,11 @@ impl Manager {
                 self.ramps.push((client, Instant::now()));
             }
             Command::Reload => {
-                self.reload();
-                self.control.answer(client, &json!({"ok": true}));
+                let answer = match self.reload() {
+                    Ok(()) => json!({"ok": true}),
+                    Err(error) => json!({"ok": false, "error": error}),
+                };
+                self.control.answer(client, &answer);
             }
             Command::List { after, filter } => {
                 let page = self.list(after.map(|Id(id)| id), &filter);
@@ -64,17 +67,6 @@ impl Manager {
         let ids: Vec<_> = ids.iter().map(|Id(id)| *id).collect();
         let tally = self.act(act, &ids);
         self.control.answer(client, &tally);
-    }
-
-    /// Replaces the agents: those with nothing in flight at once, the others when they have finished.
-    pub(crate) fn reload(&mut self) {
-        let (now, counts) = (Instant::now(), self.agents.pool.counts());
-        for agent in self.agents.pool.reload() {
-            self.agents.retire(agent, now);
-        }
-        let (idle, busy) = (counts.idle, counts.busy);
-        self.log
-            .event(&format!("reload: {idle} idle agents leave, {busy} busy ones when they have finished"));
     }
 
     pub(crate) fn answer_ramps(&mut self) {

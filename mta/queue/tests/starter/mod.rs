@@ -3,7 +3,7 @@
 
 use delivery::wire::split_frame;
 use delivery::{AgentFrame, DeliveryReport, DeliveryRequest, Envelope, EpochMs, NextHop, StageTimes};
-use queue::{Channels, DriverWithin, Routes, Settings};
+use queue::{Channels, DriverWithin, NewAgents, Policy, Reread, Routes, Settings};
 use serde_json::Value;
 use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, ReversePath, Stage};
@@ -53,7 +53,7 @@ fn play(link: &UnixStream, made: &Sender<Agent>, killed: &Mutex<Vec<AgentNumber>
         received.extend_from_slice(&buffer[..count]);
         while let Some((kind, payload, taken)) = split_frame(&received).unwrap() {
             match ToStarter::decode(kind, payload).unwrap() {
-                ToStarter::Ready => {}
+                ToStarter::Ready | ToStarter::Change { .. } => {}
                 ToStarter::Start(number) => {
                     let (ours, socket) = UnixStream::pair().unwrap();
                     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -103,13 +103,9 @@ impl Rig {
         });
         std::thread::spawn(move || play(&played, &made, &noted));
         let spool = Arc::new(FilesSpool::open(folder.path(), Durability::None).unwrap());
-        let settings = Settings {
+        let policy = Policy {
             space_min_bytes: 0,
-            within: within.then_some(driver),
-            hostname: "mx.test".into(),
-            routes: Routes::new([], Some(NextHop::parse("127.0.0.1:25").unwrap())),
             scheduler: scheduler::Limits { initial_destination_concurrency: 20, ..Default::default() },
-            concurrency_limits: Vec::new(),
             rules: Vec::new(),
             pool: Limits {
                 agents_max,
@@ -122,7 +118,17 @@ impl Rig {
             watchdog,
             memory_limit: false,
             stop_bound: Duration::ZERO,
+        };
+        let same = policy.clone();
+        let settings = Settings {
+            policy,
+            within: within.then_some(driver),
+            hostname: "mx.test".into(),
+            routes: Routes::new([], Some(NextHop::parse("127.0.0.1:25").unwrap())),
             paused: false,
+            reread: Box::new(move || {
+                Ok(Reread { policy: same.clone(), agents: NewAgents::Described(Vec::new()) })
+            }),
         };
         let channels = Channels { starter, reception, control };
         let queue = std::thread::spawn(move || queue::run(settings, spool, channels));
