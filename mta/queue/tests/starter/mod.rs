@@ -77,15 +77,25 @@ fn play(link: &UnixStream, made: &Sender<Agent>, killed: &Mutex<Vec<AgentNumber>
 impl Rig {
     /// With so many messages of one recipient queued, and agents of one connection.
     pub fn start(messages: usize, agents_max: usize, watchdog: Duration) -> Rig {
-        Rig::start_in(messages, agents_max, watchdog, false)
+        Rig::start_in(messages, (agents_max, 1), watchdog, false)
+    }
+
+    /// As `start`, with agents of so many connections.
+    pub fn start_wide(messages: usize, dial: (usize, usize), watchdog: Duration) -> Rig {
+        Rig::start_in(messages, dial, watchdog, false)
     }
 
     /// As `start`, with one agent that is a driver inside the queue manager's process.
     pub fn start_within(messages: usize, watchdog: Duration) -> Rig {
-        Rig::start_in(messages, 1, watchdog, true)
+        Rig::start_in(messages, (1, 1), watchdog, true)
     }
 
-    fn start_in(messages: usize, agents_max: usize, watchdog: Duration, within: bool) -> Rig {
+    fn start_in(
+        messages: usize,
+        (agents_max, connections_per_agent): (usize, usize),
+        watchdog: Duration,
+        within: bool,
+    ) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         fill(folder.path(), messages);
         let (link, starter) = UnixStream::pair().unwrap();
@@ -109,7 +119,7 @@ impl Rig {
             rules: Vec::new(),
             pool: Limits {
                 agents_max,
-                connections_per_agent: 1,
+                connections_per_agent,
                 max_use: 0,
                 max_idle: PATIENCE,
                 spawn_rate: 0,
