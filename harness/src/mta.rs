@@ -1,4 +1,4 @@
-//! `mailrig mta run`: the mail transfer agent in the foreground.
+//! `mailrig mta`: the mail transfer agent in the foreground, and its reload.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -15,6 +15,15 @@ pub struct Args {
 enum Command {
     /// Receive, queue and relay mail until SIGTERM
     Run(RunArgs),
+    /// Have the running one read its configuration again; what is wrong there changes nothing
+    Reload(ReloadArgs),
+}
+
+#[derive(clap::Args)]
+struct ReloadArgs {
+    /// The configuration that it runs with
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -28,8 +37,14 @@ struct RunArgs {
 }
 
 pub fn main(args: Args) -> ExitCode {
-    let Command::Run(args) = args.command;
-    let result = mta::Config::read(&args.config).and_then(|config| mta::run(config, args.with_parent, ready));
+    let result = match args.command {
+        Command::Run(RunArgs { config: file, with_parent }) => {
+            mta::Config::read(&file).and_then(|config| mta::run(config, &file, with_parent, ready))
+        }
+        Command::Reload(ReloadArgs { config: file }) => {
+            mta::Config::read(&file).and_then(|config| mta::operate::reload(&config)).map(|()| 0)
+        }
+    };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
         Err(error) => {

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use support::{Client, Mta, Process, Sink, alive, eventually, kill, mailrig};
+use support::{Client, DRIVERS, Mta, Process, Sink, alive, at_once, dial, eventually, kill, mailrig};
 
 const SPAWNS: [&str; 3] = ["zygote", "exec", "preforked"];
 
@@ -115,13 +115,12 @@ fn lost(status: &Value) -> [u64; 3] {
 
 #[test]
 fn a_reload_replaces_every_agent_once_it_has_finished() {
-    for (driver, spawn) in
-        [("blocking", "zygote"), ("blocking", "exec"), ("blocking", "preforked"), ("event", "zygote")]
-    {
+    let of_blocking = SPAWNS.map(|spawn| ("blocking", spawn));
+    at_once(of_blocking.into_iter().chain([("threads", "exec"), ("event", "zygote")]), |(driver, spawn)| {
         let folder = tempfile::tempdir().unwrap();
         let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=40ms"]);
         let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
-        let dial = if driver == "event" { "connections_per_agent = 10" } else { "" };
+        let dial = if driver == "blocking" { "" } else { "connections_per_agent = 10" };
         let delivery = format!("driver = \"{driver}\"\nagents_max = 3\n{dial}\nwatchdog = \"2s\"");
         let mta = Mta::start(folder.path(), &keys, &tables(spawn, &delivery));
         fill(&mta, 60);
@@ -146,50 +145,59 @@ fn a_reload_replaces_every_agent_once_it_has_finished() {
         assert_eq!(mta.log().matches("mailrig queue: reload: ").count(), 2, "{}", mta.log());
         let ledger = sink.stop();
         assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&60.into(), &0.into()), "{driver} {spawn}");
-    }
+    });
 }
 
 #[test]
 fn a_stop_waits_for_what_is_in_flight_and_no_longer_than_its_bound() {
-    for spawn in SPAWNS {
+    let of_blocking = SPAWNS.map(|spawn| ("blocking", spawn));
+    let others = [("threads", "exec"), ("event", "zygote"), ("within", "zygote")];
+    at_once(of_blocking.into_iter().chain(others), |(driver, spawn)| {
+        let three = dial(driver, 3);
         let folder = tempfile::tempdir().unwrap();
         let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=100ms"]);
         let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
-        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, "agents_max = 3"));
+        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, &three));
         fill(&mta, 40);
         mta.control("resume");
-        eventually("deliveries are in flight", || mta.control("status")["agents"]["busy"] == 3);
+        eventually("deliveries are in flight", || mta.control("status")["active"] == 3);
         let pids = mta.pids();
-        assert!(mta.process.terminate().success(), "{spawn}: {}", mta.log());
-        assert!(!pids.into_iter().any(alive), "{spawn}: a process is left");
+        assert!(mta.process.terminate().success(), "{driver} {spawn}: {}", mta.log());
+        assert!(!pids.into_iter().any(alive), "{driver} {spawn}: a process is left");
         let sent = mta.log().matches(" status=sent ").count();
-        assert!((3..40).contains(&sent), "{spawn}: {sent}");
-        assert_eq!(mta.queued(), 40 - sent, "{spawn}: the rest is queued");
+        assert!((3..40).contains(&sent), "{driver} {spawn}: {sent}");
+        assert_eq!(mta.queued(), 40 - sent, "{driver} {spawn}: the rest is queued");
         let ledger = sink.stop();
-        assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&sent.into(), &0.into()), "{spawn}");
+        assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&sent.into(), &0.into()), "{driver} {spawn}");
 
         let silent = Sink::start(folder.path(), "silent", &["--delay", "dot=100s"]);
         let keys = format!("relayhost = \"{}\"", silent.address);
-        let delivery = "agents_max = 3\nstop_bound = \"100ms\"";
-        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, delivery));
-        eventually("deliveries are in flight", || mta.control("status")["agents"]["busy"] == 3);
+        let delivery = format!("{three}stop_bound = \"100ms\"");
+        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, &delivery));
+        eventually("deliveries are in flight", || mta.control("status")["active"] == 3);
         let (pids, began) = (mta.pids(), Instant::now());
-        assert!(mta.process.terminate().success(), "{spawn}: {}", mta.log());
-        assert!(began.elapsed() < PROMPTLY, "{spawn}: {:?}", began.elapsed());
-        assert!(!pids.into_iter().any(alive), "{spawn}: a process is left");
-        assert_eq!(mta.queued(), 40 - sent, "{spawn}: nothing is lost");
-    }
+        assert!(mta.process.terminate().success(), "{driver} {spawn}: {}", mta.log());
+        assert!(began.elapsed() < PROMPTLY, "{driver} {spawn}: {:?}", began.elapsed());
+        assert!(!pids.into_iter().any(alive), "{driver} {spawn}: a process is left");
+        assert_eq!(mta.queued(), 40 - sent, "{driver} {spawn}: nothing is lost");
+    });
 }
 
 #[test]
 fn death_hang_and_lack_of_memory_are_told_apart_and_cost_no_mail() {
-    for spawn in SPAWNS {
+    let drivers = [("blocking", 1, 60), ("threads", 4, 200), ("event", 4, 200)];
+    let cases = drivers.into_iter().flat_map(|driver| SPAWNS.map(|spawn| (driver, spawn)));
+    at_once(cases, |((driver, connections, messages), spawn)| {
+        let case = format!("{driver} {spawn}");
         let folder = tempfile::tempdir().unwrap();
         let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=20ms"]);
         let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
-        let delivery = "agents_max = 3\nwatchdog = \"1s\"";
-        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, delivery));
-        fill(&mta, 60);
+        // long enough for honest agents when all the cases want the machine
+        let delivery = format!(
+            "driver = \"{driver}\"\nagents_max = 3\nconnections_per_agent = {connections}\nwatchdog = \"3s\""
+        );
+        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, &delivery));
+        fill(&mta, messages);
         mta.control("ramp");
         mta.control("resume");
         eventually("deliveries succeed", || mta.control("status")["delivered"].as_u64() > Some(5));
@@ -197,27 +205,33 @@ fn death_hang_and_lack_of_memory_are_told_apart_and_cost_no_mail() {
         kill(agents[0], "STOP");
         kill(agents[1], "KILL");
         let status = mta.wait_drained();
-        assert_eq!((&status["delivered"], lost(&status)), (&60.into(), [1, 1, 0]), "{spawn}: {}", mta.log());
+        assert_eq!(
+            (&status["delivered"], lost(&status)),
+            (&messages.into(), [1, 1, 0]),
+            "{case}: {}",
+            mta.log()
+        );
         eventually("the one that hung is killed", || !alive(agents[0]));
         let ledger = sink.stop();
-        assert_eq!(ledger["unique"], 60, "{spawn}: {ledger}");
-        assert!(ledger["duplicates"].as_u64() <= Some(2), "{spawn}: {ledger}");
+        assert_eq!(ledger["unique"], messages, "{case}: {ledger}");
+        // what the two had
+        assert!(ledger["duplicates"].as_u64() <= Some(2 * connections), "{case}: {ledger}");
         assert!(mta.process.terminate().success());
 
         let sink = Sink::start(folder.path(), "sink", &[]);
         let keys = format!("relayhost = \"{}\"", sink.address);
         // less than the request takes
-        let delivery = "driver = \"event\"\nagents_max = 1\nmemory_max = \"8KiB\"";
-        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, delivery));
+        let delivery = format!("driver = \"{driver}\"\nagents_max = 1\nmemory_max = \"8KiB\"");
+        let mut mta = Mta::start(folder.path(), &keys, &tables(spawn, &delivery));
         assert!(sending(&mta, 5, "60KiB").wait().success());
         eventually("it is found out", || lost(&mta.control("status"))[2] > 0);
-        assert!(mta.log().contains("asked for more memory than memory_max"), "{spawn}: {}", mta.log());
-        assert_eq!(lost(&mta.control("status"))[..2], [0, 0], "{spawn}: {}", mta.log());
+        assert!(mta.log().contains("asked for more memory than memory_max"), "{case}: {}", mta.log());
+        assert_eq!(lost(&mta.control("status"))[..2], [0, 0], "{case}: {}", mta.log());
         assert!(mta.process.terminate().success());
         let mta = Mta::start(folder.path(), &keys, &tables(spawn, "agents_max = 3"));
         mta.wait_drained();
-        assert_eq!(sink.stop()["unique"], 5, "{spawn}");
-    }
+        assert_eq!(sink.stop()["unique"], 5, "{case}");
+    });
 }
 
 /// Ends an MTA whose agents are in deliveries that take for ever, by killing one of its lasting processes.
@@ -259,22 +273,65 @@ fn when_a_lasting_process_is_killed_the_rest_ends_and_a_restart_loses_nothing() 
 
 #[test]
 fn a_lasting_process_that_is_stopped_for_a_while_delays_mail_and_no_more() {
+    at_once(DRIVERS, |driver| {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=20ms"]);
+        // new agents all the time, so that each of the three is needed
+        let dial = format!("{}max_use = 2", dial(driver, 3));
+        let keys = format!("relayhost = \"{}\"", sink.address);
+        let mta = Mta::start(folder.path(), &keys, &tables("zygote", &dial));
+        let mut load = sending(&mta, 150, "1KiB");
+        let pids = mta.pids();
+        for pid in [mta.process.pid(), pids[0], pids[1]] {
+            kill(pid, "STOP");
+            std::thread::sleep(Duration::from_millis(150));
+            kill(pid, "CONT");
+        }
+        assert!(load.wait().success());
+        let status = mta.wait_drained();
+        let (delivered, lost) = (&status["delivered"], lost(&status));
+        assert_eq!((delivered, lost), (&150.into(), [0, 0, 0]), "{driver}: {}", mta.log());
+        let ledger = sink.stop();
+        assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&150.into(), &0.into()), "{driver}");
+    });
+}
+
+#[test]
+fn a_starter_that_is_stopped_keeps_no_question_waiting() {
     let folder = tempfile::tempdir().unwrap();
-    let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=20ms"]);
-    // new agents all the time, so that each of the three is needed
-    let mta = start_at(folder.path(), "zygote", &sink.address, "max_use = 2");
-    let mut load = sending(&mta, 150, "1KiB");
-    let pids = mta.pids();
-    for pid in [mta.process.pid(), pids[0], pids[1]] {
-        kill(pid, "STOP");
-        std::thread::sleep(Duration::from_millis(150));
-        kill(pid, "CONT");
+    let sink = Sink::start(folder.path(), "sink", &[]);
+    let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
+    let mta = Mta::start(folder.path(), &keys, &tables("zygote", "agents_max = 3"));
+    fill(&mta, 20);
+    let before = mta.control("status");
+    assert_eq!(before["starter"], "answers");
+    kill(mta.process.pid(), "STOP");
+    // the second is not asked for at all
+    for _ in 0..2 {
+        let began = Instant::now();
+        let status = mta.control("status");
+        assert!(began.elapsed() < PROMPTLY, "{:?}", began.elapsed());
+        assert_eq!((&status["starter"], &status["due"]), (&"silent".into(), &20.into()), "{status}");
+        assert_eq!(status["pids"], before["pids"], "what is known is told");
+        for role in ["starter", "reception", "agents"] {
+            assert_eq!(status["cpu_s"][role], Value::Null, "{status}");
+        }
+        assert!(status["cpu_s"]["queue"].as_f64() > Some(0.0), "{status}");
     }
-    assert!(load.wait().success());
+    let (began, ramp) = (Instant::now(), mta.ask("ramp"));
+    assert!(began.elapsed() < 2 * PROMPTLY, "{:?}", began.elapsed());
+    assert_eq!(
+        (&ramp["ok"], &ramp["agents"], &ramp["starter"]),
+        (&false.into(), &0.into(), &"silent".into())
+    );
+    assert!(ramp["error"].as_str().unwrap().contains("the starter has not answered for 5 s"), "{ramp}");
+    kill(mta.process.pid(), "CONT");
+    assert_eq!(mta.control("ramp")["agents"], 3);
+    assert_eq!(mta.control("status")["starter"], "answers");
+    mta.control("resume");
     let status = mta.wait_drained();
-    assert_eq!((&status["delivered"], lost(&status)), (&150.into(), [0, 0, 0]), "{}", mta.log());
-    let ledger = sink.stop();
-    assert_eq!((&ledger["unique"], &ledger["duplicates"]), (&150.into(), &0.into()));
+    assert_eq!((&status["delivered"], lost(&status)), (&20.into(), [0, 0, 0]), "{}", mta.log());
+    assert_eq!(sink.stop()["duplicates"], 0);
 }
 
 /// A sink that listens on so many addresses of the loopback network; gives those.

@@ -1,4 +1,5 @@
-//! Trouble at the remote site and among the agents, with both drivers: every message ends well, or its sender is told.
+//! Trouble at the remote site and among the agents, with every driver: every message ends well, or its
+//! sender is told.
 
 mod support;
 
@@ -7,18 +8,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use support::scripted::{DeadPort, Received, ScriptedSite, accept};
-use support::{Client, Mta, Sink, alive, eventually, kill};
+use support::{Client, Mta, Sink, alive, at_once, dial, eventually, kill};
 
-const DRIVERS: [&str; 2] = ["blocking", "event"];
+/// Every driver in a process of its own, in every way in which that can come into being.
+const PROCESSES: [(&str, &str); 9] = [
+    ("blocking", "zygote"),
+    ("blocking", "exec"),
+    ("blocking", "preforked"),
+    ("threads", "zygote"),
+    ("threads", "exec"),
+    ("threads", "preforked"),
+    ("event", "zygote"),
+    ("event", "exec"),
+    ("event", "preforked"),
+];
+
+/// Every driver, each started in another way.
+const EACH: [(&str, &str); 4] =
+    [("blocking", "exec"), ("threads", "preforked"), ("event", "zygote"), ("within", "zygote")];
 
 /// So many deliveries at a time in the way of the driver, and retries that a test can wait for.
-fn tables(driver: &str, concurrency: usize) -> String {
-    let dial = match driver {
-        "blocking" => format!("agents_max = {concurrency}"),
-        _ => format!("agents_max = 1\nconnections_per_agent = {concurrency}"),
-    };
+fn tables((driver, spawn): (&str, &str), concurrency: usize) -> String {
+    let dial = dial(driver, concurrency);
     format!(
-        "[delivery]\ndriver = \"{driver}\"\n{dial}\n[queue]\ndestination_concurrency = {concurrency}\n\
+        "[delivery]\nspawn = \"{spawn}\"\n{dial}[queue]\ndestination_concurrency = {concurrency}\n\
          initial_destination_concurrency = {concurrency}\nminimal_backoff = \"100ms\"\nmaximal_backoff = \"300ms\"\n"
     )
 }
@@ -66,7 +79,7 @@ fn a_temporary_refusal_or_a_lost_connection_at_any_stage_is_tried_again() {
         (".", "", ""),
         (".", "garbage\r\n", ""),
     ];
-    for driver in DRIVERS {
+    at_once(EACH, |case| {
         let folder = tempfile::tempdir().unwrap();
         let sites: Vec<ScriptedSite> =
             TROUBLES.iter().map(|(at, refusal, _)| ScriptedSite::start(recovering(at, refusal))).collect();
@@ -75,7 +88,7 @@ fn a_temporary_refusal_or_a_lost_connection_at_any_stage_is_tried_again() {
         for (number, site) in sites.iter().enumerate() {
             table += &format!("\"d{number}.test\" = \"{}\"\n", site.address);
         }
-        let mta = Mta::start(folder.path(), "", &(table + &tables(driver, 4)));
+        let mta = Mta::start(folder.path(), "", &(table + &tables(case, 4)));
         for number in 0..sites.len() {
             submit(&mta, "", &[&format!("r@d{number}.test")], "Subject: patience\r\n\r\n");
         }
@@ -86,16 +99,16 @@ fn a_temporary_refusal_or_a_lost_connection_at_any_stage_is_tried_again() {
         for (number, (site, (at, _, code))) in sites.iter().zip(TROUBLES).enumerate() {
             let seen = outcomes(&mta, &format!("r@d{number}.test"));
             let statuses: Vec<&str> = seen.iter().map(|(_, status, _)| status.as_str()).collect();
-            assert_eq!(statuses, ["deferred", "deferred", "sent"], "{driver}, at `{at}`: {seen:?}");
+            assert_eq!(statuses, ["deferred", "deferred", "sent"], "{case:?}, at `{at}`: {seen:?}");
             for (dsn, _, reply) in &seen[..2] {
-                assert!(dsn.starts_with("4.") && reply.starts_with(code), "{driver}, at `{at}`: {seen:?}");
+                assert!(dsn.starts_with("4.") && reply.starts_with(code), "{case:?}, at `{at}`: {seen:?}");
             }
-            assert_eq!(site.received().len(), 1, "{driver}, at `{at}`");
+            assert_eq!(site.received().len(), 1, "{case:?}, at `{at}`");
         }
         let seen = outcomes(&mta, "r@dead.test");
         assert_eq!((&*seen[0].0, &*seen.last().unwrap().1), ("4.4.1", "sent"), "{seen:?}");
         assert_eq!(dead.received().len(), 1);
-    }
+    });
 }
 
 /// Checks that it is a bounce to s@client.test as RFC 3464 and RFC 6522 want it; gives its three parts.
@@ -126,11 +139,11 @@ fn a_bounce_is_whole_names_each_refused_recipient_and_outlives_a_crash() {
         true => "550 5.1.1 no such user\r\n".to_owned(),
         false => accept(line),
     };
-    for driver in DRIVERS {
+    at_once(EACH, |case| {
         let folder = tempfile::tempdir().unwrap();
         let (home, away) = (DeadPort::new(), ScriptedSite::start(refusing));
         let table = format!("[transport]\n\"client.test\" = \"{}\"\n", home.address);
-        let (keys, tables) = (format!("relayhost = \"{}\"", away.address), table + &tables(driver, 4));
+        let (keys, tables) = (format!("relayhost = \"{}\"", away.address), table + &tables(case, 4));
         let mut mta = Mta::start(folder.path(), &keys, &tables);
         // large: its header is read from the queue file
         let content = format!("X-Mailrig-Id: b/1/2\r\n\r\n{}", "secret line\r\n".repeat(10_000));
@@ -145,7 +158,7 @@ fn a_bounce_is_whole_names_each_refused_recipient_and_outlives_a_crash() {
         let home = home.open(accept);
         mta.wait_drained();
         let (told, delivered) = (home.received(), away.received());
-        assert_eq!((told.len(), delivered.len()), (1, 1), "{driver}: {}", mta.log());
+        assert_eq!((told.len(), delivered.len()), (1, 1), "{case:?}: {}", mta.log());
         assert_eq!(delivered[0].forward_paths, ["good@d.test"]);
         let [words, status, original] = parts_of_bounce(&told[0]);
         assert!(words.contains("<bad-1@d.test>: 550 ") && words.contains("<bad-2@d.test>: 550 "), "{words}");
@@ -166,12 +179,12 @@ fn a_bounce_is_whole_names_each_refused_recipient_and_outlives_a_crash() {
             "{original}"
         );
         assert_eq!(mta.queued(), 0);
-    }
+    });
 }
 
 #[test]
 fn agents_that_die_with_a_message_are_replaced_slower_and_slower() {
-    for driver in DRIVERS {
+    at_once(PROCESSES, |case| {
         let folder = tempfile::tempdir().unwrap();
         let silent = Arc::new(AtomicBool::new(true));
         let site = ScriptedSite::start({
@@ -184,7 +197,7 @@ fn agents_that_die_with_a_message_are_replaced_slower_and_slower() {
             }
         });
         let keys = format!("relayhost = \"{}\"", site.address);
-        let mta = Mta::start(folder.path(), &keys, &tables(driver, 1));
+        let mta = Mta::start(folder.path(), &keys, &tables(case, 1));
         submit(&mta, "", &["r@d.test"], "Subject: hot\r\n\r\n");
         let mut last: Option<(i32, Instant)> = None;
         for pause_s in [1, 2] {
@@ -209,19 +222,23 @@ fn agents_that_die_with_a_message_are_replaced_slower_and_slower() {
         let seen = outcomes(&mta, "r@d.test");
         let seen: Vec<_> = seen.iter().map(|(dsn, status, _)| (dsn.as_str(), status.as_str())).collect();
         // the second in a row that died with it: the message itself is under suspicion
-        assert_eq!(seen, [("4.3.0", "deferred"), ("2.0.0", "sent")], "{driver}");
-        assert_eq!(site.received().len(), 1, "{driver}");
-    }
+        assert_eq!(seen, [("4.3.0", "deferred"), ("2.0.0", "sent")], "{case:?}");
+        assert_eq!(site.received().len(), 1, "{case:?}");
+    });
 }
 
 #[test]
-fn an_event_agent_that_is_killed_with_many_deliveries_loses_none() {
+fn agents_that_are_killed_with_many_deliveries_lose_none() {
+    at_once(PROCESSES, lose_agents_of);
+}
+
+fn lose_agents_of(case: (&str, &str)) {
     const MESSAGES: usize = 200;
     const KILLS: usize = 4;
     let folder = tempfile::tempdir().unwrap();
     let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=30ms"]);
     let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
-    let mta = Mta::start(folder.path(), &keys, &tables("event", 5));
+    let mta = Mta::start(folder.path(), &keys, &tables(case, 5));
     let mut client = Client::connect(&mta.address);
     client.hello();
     for number in 0..MESSAGES {

@@ -23,6 +23,8 @@ pub enum Driver {
 }
 
 impl Driver {
+    pub const ALL: [Driver; 3] = [Driver::Blocking, Driver::Threads, Driver::Event];
+
     /// Its name in configuration files and as an agent's argument.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +35,7 @@ impl Driver {
     }
 
     pub fn from_word(word: &str) -> Option<Driver> {
-        [Driver::Blocking, Driver::Threads, Driver::Event].into_iter().find(|driver| driver.as_str() == word)
+        Driver::ALL.into_iter().find(|driver| driver.as_str() == word)
     }
 }
 

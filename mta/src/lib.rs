@@ -2,9 +2,11 @@
 //!
 //! Everything it does lives in the crates below this folder; see ARCHITECTURE.md.
 
+mod agent_kind;
 mod config;
 mod executed;
 pub mod operate;
+mod reload;
 mod run;
 
 pub use config::{Config, Driver};

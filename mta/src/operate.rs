@@ -13,6 +13,13 @@ use stopped::Stopped;
 /// Ids in one command: a page.
 const IDS_MAX: usize = 500;
 
+/// Has the MTA that runs read its configuration again and replace its agents. With an error it goes on as it was.
+pub fn reload(config: &Config) -> Result<(), String> {
+    let socket = UnixStream::connect(&config.control)
+        .map_err(|error| format!("control socket {}: {error}: no MTA runs here", config.control.display()))?;
+    Running::new(socket)?.reload()
+}
+
 /// What an act did, in messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
 pub struct Tally {

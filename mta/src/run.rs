@@ -1,8 +1,9 @@
 //! From a configuration to running processes.
 
-use crate::config::{Config, Durability, Spawn, Store};
-use crate::executed::{become_agent, deliver};
-use delivery::AgentOptions;
+use crate::agent_kind::AgentKind;
+use crate::config::{Config, Durability, Store};
+use crate::reload::reader;
+use queue::Policy;
 use spool::files::FilesSpool;
 use spool::segments::SegmentSpool;
 use spool::{Spool, SpoolError};
@@ -11,17 +12,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use supervisor::starter::{Descriptors, QueueEnds, Roles};
 use sys::privilege::User;
-
-/// Postfix: smtp_connect_timeout.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Postfix: smtp_connection_cache_time_limit.
-const SESSION_IDLE: Duration = Duration::from_secs(2);
 
 /// What the queue manager opens but sockets of agents: control connections (64 at most), queue files that are being
 /// written or handed over, its channels.
@@ -33,9 +28,10 @@ const LISTEN_BACKLOG: i32 = 4096;
 /// Runs the MTA until it is told to stop.
 ///
 /// An `Err` is a mistake in configuration or set-up, found before anything was started; `Ok` is the exit status
-/// of the run. `with_parent` ends it with the process that started it. `ready` is told each address once mail is
+/// of the run. `file` is where the configuration was read, for a reload. `with_parent` ends it with the process that started it. `ready` is told each address once mail is
 /// accepted there.
-pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i32, String> {
+pub fn run(config: Config, file: &Path, with_parent: bool, ready: fn(SocketAddr)) -> Result<i32, String> {
+    let file = std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()))?;
     raise_descriptor_limit();
     check_descriptors(config.pool.agents_max)?;
     // queue files and the control socket are nobody else's business
@@ -63,7 +59,7 @@ pub fn run(config: Config, with_parent: bool, ready: fn(SocketAddr)) -> Result<i
     delivery::rehearse(Instant::now());
     // as above: this clock is found at its first use
     sys::clock::monotonic_ns();
-    let roles = roles(&config);
+    let roles = roles(&config, file);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
     let ended = supervisor::starter::run(descriptors, roles, config.stop_bound, tell);
@@ -85,57 +81,29 @@ pub(crate) fn open_spool(config: &Config) -> Result<Arc<dyn Spool>, SpoolError> 
 }
 
 /// What each process will do, with all that it needs to know.
-#[expect(
-    clippy::type_complexity,
-    reason = "three closures that only the starter calls; names would say less"
-)]
 fn roles(
     config: &Config,
+    file: PathBuf,
 ) -> Roles<
     impl FnOnce(QueueEnds) -> i32 + use<>,
     impl FnOnce(Vec<OwnedFd>, UnixStream) -> i32 + use<>,
-    impl Fn(UnixStream) -> i32 + use<>,
+    AgentKind,
 > {
     let hostname: Arc<str> = config.hostname.as_str().into();
-    let mut session = smtp::client::Options::new(config.hostname.as_str());
-    session.pipelining = config.pipelining;
-    if let Some(timeout) = config.timeout {
-        session.timeouts = smtp::client::Timeouts::all(timeout);
-    }
-    let options = AgentOptions {
-        session: Arc::new(session),
-        connect_timeout: config.timeout.unwrap_or(CONNECT_TIMEOUT),
-        connections: config.pool.connections_per_agent,
-        messages_per_connection: config.messages_per_connection,
-        session_idle: SESSION_IDLE,
-        memory_max_bytes: config.memory_max_bytes,
-    };
-    let mut agent_options = Vec::new();
-    if config.spawn == Spawn::Exec {
-        options.encode(&mut agent_options);
-    }
+    let agents = AgentKind::new(config);
     let reception = server::Settings {
         hostname: hostname.clone(),
         max_message_bytes: config.max_message_bytes,
         max_sessions: config.max_sessions,
     };
-    let (driver, spawn, opened) = (config.driver, config.spawn, config.clone());
-    let within_options = options.clone();
+    let opened = config.clone();
     let queue = queue::Settings {
         hostname,
         routes: queue::Routes::new(config.transport.clone(), config.relayhost.clone()),
-        scheduler: config.scheduler.clone(),
-        concurrency_limits: config.concurrency_limits.clone(),
-        rules: config.rules.clone(),
-        pool: config.pool.clone(),
-        watchdog: config.watchdog,
-        memory_limit: config.memory_max_bytes.is_some(),
-        stop_bound: config.stop_bound,
-        space_min_bytes: config.space_min_bytes,
+        policy: policy(config),
         paused: config.paused,
-        within: config
-            .within
-            .then(|| queue::DriverWithin::new(move |socket| deliver(socket, driver, &within_options))),
+        within: config.within.then(|| agents.within()),
+        reread: reader(file, config.clone()),
     };
     Roles {
         queue: move |ends: QueueEnds| match open_spool(&opened) {
@@ -153,11 +121,25 @@ fn roles(
             }
         },
         reception: move |listeners: Vec<OwnedFd>, queue: UnixStream| server::run(listeners, queue, reception),
-        agent: move |socket: UnixStream| match spawn {
-            Spawn::Zygote | Spawn::Preforked => deliver(socket, driver, &options.unshared()),
-            Spawn::Exec => become_agent(socket, driver),
-        },
-        agent_options,
+        agents,
+    }
+}
+
+/// What a reload may change.
+pub(crate) fn policy(config: &Config) -> Policy {
+    let limited = config.concurrency_limits.iter().map(|(next_hop, concurrency)| scheduler::Rule {
+        next_hops: vec![next_hop.as_str().to_owned()],
+        concurrency: Some(*concurrency),
+        ..scheduler::Rule::default()
+    });
+    Policy {
+        scheduler: config.scheduler.clone(),
+        rules: limited.chain(config.rules.iter().cloned()).collect(),
+        pool: config.pool.clone(),
+        watchdog: config.watchdog,
+        memory_limit: config.memory_max_bytes.is_some(),
+        stop_bound: config.stop_bound,
+        space_min_bytes: config.space_min_bytes,
     }
 }
 
@@ -170,7 +152,7 @@ fn raise_descriptor_limit() {
 }
 
 /// A queue manager that can't take in an agent's socket could only end, so the mistake is told before.
-fn check_descriptors(agents_max: usize) -> Result<(), String> {
+pub(crate) fn check_descriptors(agents_max: usize) -> Result<(), String> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     match limit {
         Some(limit) if limit < agents_max as u64 + DESCRIPTORS_BESIDE_AGENTS => {

@@ -41,6 +41,51 @@ fn the_limit_is_the_formulas_where_slots_are_the_bound() {
 }
 
 #[test]
+fn with_few_destinations_their_windows_are_the_bound() {
+    // of 80 slots half is for retries, or what four windows of five have
+    for (destinations, slots) in [(1000, 40), (4, 20)] {
+        let mut world = World::new(limits(Schedule::Mailrig, 80));
+        (world.limits.destination_concurrency, world.limits.initial_destination_concurrency) = (5, 5);
+        world.sites = vec![
+            site("well", 50, 0.0, 1000, Answer::Delivered),
+            site("stuck", destinations, 0.0, 30_000, Answer::Deferred),
+        ];
+        let mut simulation = Simulation::new(world);
+        // more than can be kept on time
+        simulation.keep_deferred(1, 10_000);
+        let attempts = [1, 3].map(|hour| {
+            simulation.run_until(Duration::from_secs(hour * 3600));
+            simulation.sample("point").attempts
+        });
+        let expected = slots * 7200 / 30;
+        // nothing that is new arrives but what takes the place of a message that got too old
+        let ratio = (attempts[1] - attempts[0]) as f64 / expected as f64;
+        assert!((0.95..=1.1).contains(&ratio), "{destinations} destinations: {ratio} of {expected} attempts");
+    }
+}
+
+#[test]
+fn retries_in_step_hold_up_new_mail_without_a_share_and_without_jitter() {
+    let profile = simulate::parse(include_str!("../../../profiles/retries-in-step.toml"), "profile").unwrap();
+    let p99_s = std::thread::scope(|scope| {
+        let points = profile.points.iter().map(|point| {
+            scope.spawn(|| {
+                let mut simulation = Simulation::new(point.world.clone());
+                // a quarter of the depth that it comes to is enough
+                simulation.run_until(Duration::from_secs(5 * 3600));
+                simulation.sample("before");
+                simulation.run_until(Duration::from_secs(6 * 3600));
+                simulation.sample("point").good_mail_p99_s.unwrap()
+            })
+        });
+        let points: Vec<_> = points.collect();
+        points.into_iter().map(|point| point.join().unwrap()).collect::<Vec<f64>>()
+    });
+    // by Postfix's rules and ours, each at Postfix's schedule and ours
+    assert!(p99_s[0] > 20.0 && p99_s[1..].iter().all(|p99_s| *p99_s < 2.0), "{p99_s:?}");
+}
+
+#[test]
 fn what_arrived_is_delivered_bounced_or_queued_and_a_seed_is_a_history() {
     let run = |seed: u64| {
         let mut world =
@@ -79,6 +124,8 @@ fn a_profile_is_refused_by_its_line() {
     let good = include_str!("../../../profiles/deferred-limit.toml");
     let profile = simulate::parse(good, "profile").unwrap();
     assert_eq!((profile.points.len(), profile.search_limit), (4 * 4 * 6, true));
+    let few = simulate::parse(include_str!("../../../profiles/few-destinations.toml"), "few").unwrap();
+    assert_eq!((few.points.len(), few.search_limit), (5, true));
     for (wrong, right, part) in [
         ("answer = \"refused\"", "answer = \"deferred\"", "one of delivered"),
         ("\"qmail\"", "\"kumomta\"", "no schedule"),

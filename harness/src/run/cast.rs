@@ -123,7 +123,7 @@ impl Cast {
         }
         let load_place = place(Role::Load, &cores.others);
         Ok(Cast {
-            starter: Pid::from_raw(pids.starter),
+            starter: pids.starter.and_then(Pid::from_raw),
             queue: pids.queue(),
             reception: pids.reception(),
             agents: Arc::default(),

@@ -59,9 +59,10 @@ pub struct Agents {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pids {
-    pub starter: i32,
+    /// `None`, as below, where the MTA can't tell.
+    pub starter: Option<i32>,
     pub queue: i32,
-    pub reception: i32,
+    pub reception: Option<i32>,
     #[serde(default)]
     pub agents: Vec<i32>,
 }
@@ -111,7 +112,7 @@ impl Pids {
     }
 
     pub fn reception(&self) -> Option<Pid> {
-        Pid::from_raw(self.reception)
+        self.reception.and_then(Pid::from_raw)
     }
 }
 

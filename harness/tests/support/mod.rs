@@ -34,6 +34,15 @@ pub fn mailrig() -> Command {
     command
 }
 
+/// Runs a test for each case, all of them at the same time: they wait more than they work.
+pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
+}
+
 /// Waits until `what` holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -157,14 +166,19 @@ impl Mta {
     }
 
     pub fn control(&self, command: &str) -> Value {
+        let answer = self.ask(command);
+        assert_eq!(answer["ok"], true, "{answer}");
+        answer
+    }
+
+    /// As `control`, whatever the answer is.
+    pub fn ask(&self, command: &str) -> Value {
         let mut socket = UnixStream::connect(self.folder.join("control")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         writeln!(socket, "{{\"command\":\"{command}\"}}").unwrap();
         let mut line = String::new();
         BufReader::new(socket).read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(answer["ok"], true, "{answer}");
-        answer
+        serde_json::from_str(&line).unwrap()
     }
 
     pub fn wait_drained(&self) -> Value {

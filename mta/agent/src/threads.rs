@@ -94,6 +94,11 @@ fn seat_for(desk: &Arc<Desk>, workers: &mut Vec<Worker>, next_hop: &NextHop) -> 
                     workers.push(worker);
                     return Ok(workers.len() - 1);
                 }
+                Err(error) if workers.is_empty() && desk.options.memory_max_bytes.is_some() => {
+                    // its stack is what the limit has no room for: to be counted as any other lack of memory
+                    eprintln!("mailrig agent: starting a thread: {error}");
+                    std::process::abort();
+                }
                 Err(error) if workers.is_empty() => return Err(error),
                 // with fewer threads than wished, fewer deliveries at a time
                 Err(_) => {}

@@ -60,6 +60,12 @@ impl Agents {
         }
     }
 
+    /// As in [`Agents::new`]; for deliveries in flight, too.
+    pub fn watch(&mut self, watchdog: Duration, memory_limit: bool) {
+        self.watchdog = watchdog;
+        self.endings.watch(watchdog, memory_limit);
+    }
+
     /// Counts a new agent in; the caller asks the starter for it.
     pub fn ask(&mut self, now: Instant) -> AgentNumber {
         let number = self.pool.start(now);

@@ -27,7 +27,7 @@ pub enum Command {
     Resume,
     /// Start the agents that the waiting mail will need, and answer when they are ready.
     Ramp,
-    /// Replace every agent once it has finished what it has.
+    /// Read the configuration again, and replace every agent once it has finished what it has.
     Reload,
     Status,
     /// A page of the queued messages that match, behind the id `after`.

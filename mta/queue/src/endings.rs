@@ -66,6 +66,11 @@ impl Endings {
         }
     }
 
+    /// As in [`Endings::new`].
+    pub fn watch(&mut self, watchdog: Duration, memory_limit: bool) {
+        (self.leave_bound, self.memory_limit) = (watchdog.min(LEAVE_BOUND), memory_limit);
+    }
+
     /// It was told to go.
     pub fn told(&mut self, agent: AgentNumber, now: Instant) {
         self.leave(agent, Farewell::Told, now);

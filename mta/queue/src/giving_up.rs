@@ -94,7 +94,7 @@ impl Manager {
     /// Tells the sender that the message is late and still tried; once, and never of a bounce.
     pub(crate) fn warn_sender(&mut self, id: QueueId, late: Vec<(u16, RecipientStatus)>, remote: &str) {
         let head = self.head_of(id);
-        let lifetime = self.settings.scheduler.lifetime;
+        let lifetime = self.settings.policy.scheduler.lifetime;
         let Some(message) = self.mail.message_mut(id) else { return };
         let late = failures(&message.envelope, late, remote);
         let original = Original { id, envelope: &message.envelope, head: &head };

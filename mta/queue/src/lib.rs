@@ -16,9 +16,11 @@ mod manager;
 mod moderation;
 mod operate;
 mod operator;
+mod policy;
 mod poller;
 mod routes;
 mod space;
+mod starter;
 mod stream;
 mod upkeep;
 pub mod view;
@@ -26,5 +28,6 @@ mod within;
 mod writer;
 
 pub use manager::{Channels, Settings, run};
+pub use policy::{NewAgents, Policy, Reader, Reread};
 pub use routes::Routes;
 pub use within::DriverWithin;

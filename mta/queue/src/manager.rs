@@ -7,13 +7,15 @@ use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::moderation::Moderation;
+use crate::policy::{Policy, Reader};
 use crate::poller::{Poller, Token};
 use crate::routes::Routes;
 use crate::space::Space;
+use crate::starter::{SILENT_AFTER, Starter};
 use crate::stream::Stream;
 use crate::within::DriverWithin;
 use crate::writer::{Done, Writer};
-use delivery::{EpochMs, NextHop, RecipientState};
+use delivery::{EpochMs, RecipientState};
 use scheduler::{EntryId, Scheduler};
 use spool::{Spool, Status, Stored};
 use std::collections::{HashMap, VecDeque};
@@ -23,7 +25,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use supervisor::link::{AgentNumber, FromStarter, ToStarter};
-use supervisor::pool::Limits as PoolLimits;
 
 /// An orderly stop looks at least so often whether it is done.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -32,22 +33,12 @@ const STOP_TICK: Duration = Duration::from_millis(50);
 pub struct Settings {
     pub hostname: Arc<str>,
     pub routes: Routes,
-    pub scheduler: scheduler::Limits,
-    /// Next hops with a destination concurrency of their own.
-    pub concurrency_limits: Vec<(NextHop, u32)>,
-    pub rules: Vec<scheduler::Rule>,
-    pub pool: PoolLimits,
-    /// An agent that has a delivery longer than this hangs.
-    pub watchdog: Duration,
-    /// Agents have a limit of memory, and one that is aborted has reached it.
-    pub memory_limit: bool,
-    /// Deliveries in flight at a stop are waited for so long.
-    pub stop_bound: Duration,
-    /// With less space free, no mail is taken in.
-    pub space_min_bytes: u64,
+    pub policy: Policy,
     pub paused: bool,
     /// What delivers inside this process; `None`: agents of the starter.
     pub within: Option<DriverWithin>,
+    /// For a reload.
+    pub reread: Reader,
 }
 
 /// Its sockets.
@@ -76,15 +67,13 @@ pub(crate) struct Manager {
     /// Being written.
     pub(crate) bounces: usize,
     pub(crate) space: Space,
-    starter: Stream,
+    pub(crate) starter: Starter,
     pub(crate) intake: Option<Intake>,
     pub(crate) control: Control,
+    /// Clients that wait for agents, and since when.
     pub(crate) ramps: Vec<(u64, Instant)>,
-    /// Clients that wait for `status`, by the question that was sent to the starter for them.
     /// Messages that are being imported, by the client that has them.
     pub(crate) imports: HashMap<u64, Imported>,
-    pub(crate) questions: HashMap<u64, u64>,
-    pub(crate) next_question: u64,
 }
 
 /// Now on the wall clock.
@@ -107,18 +96,16 @@ impl Manager {
     fn new(settings: Settings, spool: Arc<dyn Spool>, channels: Channels) -> io::Result<Manager> {
         let poller = Poller::new()?;
         let writer = Writer::new(spool.clone())?;
-        let mut scheduler = Scheduler::new(settings.scheduler.clone());
-        for (next_hop, concurrency) in &settings.concurrency_limits {
-            scheduler.limit_destination(next_hop.as_str(), *concurrency);
-        }
-        settings.rules.iter().cloned().for_each(|rule| scheduler.add_rule(rule));
+        let policy = settings.policy.clone();
+        let mut scheduler = Scheduler::new(policy.scheduler);
+        policy.rules.into_iter().for_each(|rule| scheduler.add_rule(rule));
         poller.watch(writer.wake(), Token::Writer)?;
         let mut manager = Manager {
-            starter: Stream::new(channels.starter, Token::Starter, &poller)?,
+            starter: Starter::new(channels.starter, &poller)?,
             intake: Some(Intake::new(Stream::new(channels.reception, Token::Reception, &poller)?)),
             control: Control::new(channels.control, &poller)?,
             mail: Mail::new(scheduler, settings.routes.clone()),
-            agents: Agents::new(settings.pool.clone(), settings.watchdog, settings.memory_limit),
+            agents: Agents::new(policy.pool, policy.watchdog, policy.memory_limit),
             log: Log::default(),
             paused: settings.paused,
             stopping: None,
@@ -127,11 +114,9 @@ impl Manager {
             bounced: 0,
             alarms: 0,
             bounces: 0,
-            space: Space::new(settings.space_min_bytes),
+            space: Space::new(policy.space_min_bytes),
             ramps: Vec::new(),
             imports: HashMap::new(),
-            questions: HashMap::new(),
-            next_question: 1,
             settings,
             poller,
             spool,
@@ -197,6 +182,7 @@ impl Manager {
                 self.handle(*token)?;
             }
             self.pass_time();
+            self.answer_without_starter()?;
             self.look_for_space();
         }
     }
@@ -244,6 +230,14 @@ impl Manager {
         if let Some(deadline) = self.agents.deadline() {
             by(deadline.saturating_duration_since(now));
         }
+        if let Some(deadline) = self.starter.deadline() {
+            by(deadline.saturating_duration_since(now));
+        }
+        for (_, began) in &self.ramps {
+            if let Some(deadline) = self.starter.stall_deadline(*began) {
+                by(deadline.saturating_duration_since(now));
+            }
+        }
         if let Some(due) = self.mail.scheduler.next_due().filter(|_| !self.paused) {
             by(due.since(epoch_now()).max(Duration::from_millis(1)));
         }
@@ -260,24 +254,21 @@ impl Manager {
         let Some(began) = self.stopping else { return false };
         let received = self.intake.as_ref().map_or(0, Intake::count);
         (self.agents.in_flight() == 0 && received == 0 && self.bounces == 0)
-            || began.elapsed() > self.settings.stop_bound
+            || began.elapsed() > self.settings.policy.stop_bound
     }
 
     pub(crate) fn tell_starter(&mut self, message: &ToStarter) {
-        let mut bytes = Vec::with_capacity(32);
-        message.encode(&mut bytes);
-        if let Err(error) = self.starter.send(bytes, None, &self.poller) {
+        if let Err(error) = self.starter.tell(message, &self.poller) {
             self.log.event(&format!("starter: {error}"));
         }
     }
 
     fn read_starter(&mut self) -> io::Result<()> {
-        self.starter.flush(&self.poller)?;
-        let open = self.starter.fill()?;
-        while let Some((kind, payload)) = self.starter.next_frame().map_err(io::Error::other)? {
-            match FromStarter::decode(kind, payload).map_err(io::Error::other)? {
+        let open = self.starter.fill(&self.poller)?;
+        while let Some(message) = self.starter.next()? {
+            match message {
                 FromStarter::Started { agent, pid } => {
-                    let socket = self.starter.descriptors.pop_front();
+                    let socket = self.starter.descriptor();
                     let socket =
                         socket.ok_or_else(|| io::Error::other("an agent came without its socket"))?;
                     self.agents.started(agent, Some(pid), socket.into(), &self.poller)?;
@@ -291,11 +282,12 @@ impl Manager {
                     self.agent_ended(agent, End { status, signal });
                 }
                 FromStarter::Usage { question, usage } => {
-                    if let Some(client) = self.questions.remove(&question) {
-                        self.answer_status(client, &usage);
+                    if let Some(client) = self.starter.answered(question, usage) {
+                        self.answer_status(client, Some(&usage));
                     }
                 }
-                FromStarter::Reload => self.reload(),
+                // whoever sent the signal reads the log
+                FromStarter::Reload => drop(self.reload()),
                 FromStarter::Stop => {
                     self.stopping.get_or_insert_with(Instant::now);
                 }
@@ -306,6 +298,26 @@ impl Manager {
         } else {
             Err(io::Error::other("the starter is gone: stopping; the spool has all mail"))
         }
+    }
+
+    /// Answers those who wait for a starter that does not answer.
+    fn answer_without_starter(&mut self) -> io::Result<()> {
+        let late = |manager: &Manager| {
+            let now = Instant::now();
+            manager.starter.deadline().is_some_and(|deadline| deadline <= now)
+        };
+        if late(self) {
+            // its answer may lie on its socket while everything else was more urgent
+            self.read_starter()?;
+        }
+        if late(self) {
+            let bound_s = SILENT_AFTER.as_secs();
+            self.log.event(&format!("the starter has not answered for {bound_s} s"));
+            for client in self.starter.unanswered() {
+                self.answer_status(client, None);
+            }
+        }
+        Ok(())
     }
 
     fn read_reception(&mut self) -> io::Result<()> {

@@ -3,10 +3,11 @@
 use crate::control::{Command, Id};
 use crate::intake::Intake;
 use crate::manager::{Manager, epoch_now};
+use crate::starter::STALLED_AFTER;
 use crate::view::Act;
 use serde_json::json;
 use std::time::Instant;
-use supervisor::link::{ToStarter, Usage};
+use supervisor::link::Usage;
 
 impl Manager {
     pub(crate) fn obey(&mut self, client: u64, command: Command) {
@@ -25,8 +26,11 @@ impl Manager {
                 self.ramps.push((client, Instant::now()));
             }
             Command::Reload => {
-                self.reload();
-                self.control.answer(client, &json!({"ok": true}));
+                let answer = match self.reload() {
+                    Ok(()) => json!({"ok": true}),
+                    Err(error) => json!({"ok": false, "error": error}),
+                };
+                self.control.answer(client, &answer);
             }
             Command::List { after, filter } => {
                 let page = self.list(after.map(|Id(id)| id), &filter);
@@ -50,12 +54,12 @@ impl Manager {
             Command::Requeue { ids } => self.answer_act(client, Act::Requeue, &ids),
             Command::Delete { ids } => self.answer_act(client, Act::Delete, &ids),
             Command::Import { piece } => self.import(client, piece),
-            Command::Status => {
-                let question = self.next_question;
-                self.next_question += 1;
-                self.questions.insert(question, client);
-                self.tell_starter(&ToStarter::Usage { question });
-            }
+            Command::Status => match self.starter.ask(client, &self.poller) {
+                Ok(true) => {}
+                Ok(false) => self.answer_status(client, None),
+                // the loop will see that it is gone
+                Err(error) => self.log.event(&format!("starter: {error}")),
+            },
         }
     }
 
@@ -65,36 +69,44 @@ impl Manager {
         self.control.answer(client, &tally);
     }
 
-    /// Replaces the agents: those with nothing in flight at once, the others when they have finished.
-    pub(crate) fn reload(&mut self) {
-        let (now, counts) = (Instant::now(), self.agents.pool.counts());
-        for agent in self.agents.pool.reload() {
-            self.agents.retire(agent, now);
-        }
-        let (idle, busy) = (counts.idle, counts.busy);
-        self.log
-            .event(&format!("reload: {idle} idle agents leave, {busy} busy ones when they have finished"));
-    }
-
     pub(crate) fn answer_ramps(&mut self) {
-        if self.ramps.is_empty() || !self.agents.pool.ramped(Instant::now()) {
+        if self.ramps.is_empty() {
             return;
         }
+        let now = Instant::now();
+        let ramped = self.agents.pool.ramped(now);
+        let starter = &self.starter;
+        let is_over = |began| ramped || starter.stall_deadline(began).is_some_and(|deadline| deadline <= now);
+        let over: Vec<_> = self.ramps.extract_if(.., |(_, began)| is_over(*began)).collect();
+        if self.ramps.is_empty() {
+            self.agents.pool.end_ramp();
+        }
         let counts = self.agents.pool.counts();
-        for (client, began) in std::mem::take(&mut self.ramps) {
-            let ramp_s = began.elapsed().as_secs_f64();
-            let answer = json!({"ok": true, "agents": counts.idle + counts.busy, "ramp_s": ramp_s});
+        let agents = counts.idle + counts.busy;
+        for (client, began) in over {
+            let mut answer = json!({"ok": ramped, "agents": agents, "ramp_s": began.elapsed().as_secs_f64()});
+            if !ramped {
+                let bound_s = STALLED_AFTER.as_secs();
+                answer["starter"] = "silent".into();
+                answer["error"] =
+                    format!("the starter has not answered for {bound_s} s; {agents} agents are ready").into();
+            }
             self.control.answer(client, &answer);
         }
     }
 
-    pub(crate) fn answer_status(&mut self, client: u64, usage: &Usage) {
+    /// `usage`: `None` when the starter does not answer; what only it knows is null then.
+    pub(crate) fn answer_status(&mut self, client: u64, usage: Option<&Usage>) {
         // whoever sees an empty queue may read the log next: its lines must not come after the answer
         self.log.flush();
         let queued = self.mail.scheduler.counts(epoch_now());
         let agents = self.agents.pool.counts();
         let losses = self.agents.endings.losses;
         let seconds = |ns: u64| ns as f64 / 1e9;
+        let cpu_s = |of: fn(&Usage) -> u64| usage.map(|usage| seconds(of(usage)));
+        let own_s = || sys::clock::process_cpu_ns(rustix::process::getpid()).ok().map(seconds);
+        // who they are does not change
+        let pid = |of: fn(&Usage) -> u32| self.starter.known.as_ref().map(of);
         let incoming = self.intake.as_ref().map_or(0, Intake::count) + self.bounces;
         let answer = json!({
             "ok": true,
@@ -107,6 +119,7 @@ impl Manager {
             "bounced": self.bounced,
             "alarms": self.alarms,
             "paused": self.paused,
+            "starter": if usage.is_some() { "answers" } else { "silent" },
             "agents": {
                 "idle": agents.idle,
                 "busy": agents.busy,
@@ -118,16 +131,16 @@ impl Manager {
                 "out_of_memory": losses.out_of_memory,
             },
             "pids": {
-                "starter": usage.starter_pid,
+                "starter": pid(|usage| usage.starter_pid),
                 "queue": std::process::id(),
-                "reception": usage.reception_pid,
+                "reception": pid(|usage| usage.reception_pid),
                 "agents": self.agents.pids().collect::<Vec<u32>>(),
             },
             "cpu_s": {
-                "starter": seconds(usage.starter_ns),
-                "queue": seconds(usage.queue_ns),
-                "reception": seconds(usage.reception_ns),
-                "agents": seconds(usage.agents_ns),
+                "starter": cpu_s(|usage| usage.starter_ns),
+                "queue": cpu_s(|usage| usage.queue_ns).or_else(own_s),
+                "reception": cpu_s(|usage| usage.reception_ns),
+                "agents": cpu_s(|usage| usage.agents_ns),
             },
         });
         self.control.answer(client, &answer);

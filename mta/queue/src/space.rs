@@ -22,6 +22,12 @@ impl Space {
         Space { min_bytes, room: u64::MAX, looked: None, is_asked: true }
     }
 
+    /// So much is to be kept free from now on.
+    pub fn keep_free(&mut self, min_bytes: u64) {
+        self.min_bytes = min_bytes;
+        (self.looked, self.is_asked) = (None, true);
+    }
+
     /// Bytes of mail that may come in.
     pub fn room(&mut self) -> u64 {
         self.is_asked = true;

@@ -20,6 +20,11 @@ impl DriverWithin {
         DriverWithin { driver: Arc::new(driver), threads: Vec::new() }
     }
 
+    /// What is started from now on is the other driver.
+    pub(crate) fn become_like(&mut self, other: DriverWithin) {
+        self.driver = other.driver;
+    }
+
     /// Starts it; gives the queue manager's end of its socket.
     pub(crate) fn start(&mut self) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;

@@ -69,30 +69,40 @@ const HOSTILITIES: [(&str, Hostility); 10] = [
 
 /// Two agents that are ready and have a delivery each: a hostile one, an honest one, and their ids.
 fn pair(rig: &Rig) -> ((Agent, u64), (Agent, u64)) {
+    let ((hostile, own), (honest, others)) = full_pair(rig, 1);
+    ((hostile, own[0]), (honest, others[0]))
+}
+
+/// As `pair`, with every slot of both in use; the ids of each.
+fn full_pair(rig: &Rig, slots: usize) -> ((Agent, Vec<u64>), (Agent, Vec<u64>)) {
     let both = [rig.agent(), rig.agent()].map(|mut agent| {
         agent.say(&AgentFrame::Ready);
-        let id = agent.request().expect("there is mail for both").id;
-        (agent, id)
+        let ids = (0..slots).map(|_| agent.request().expect("there is mail for both").id).collect();
+        (agent, ids)
     });
     both.into()
 }
 
 #[test]
-fn a_hostile_agent_loses_its_delivery_to_an_honest_one_and_nobody_else_does() {
-    for (name, act) in HOSTILITIES {
-        let rig = Rig::start(2, 2, NEVER);
-        let ((mut hostile, own), (mut honest, other)) = pair(&rig);
-        act(&mut hostile, own, other);
+fn a_hostile_agent_loses_its_deliveries_to_an_honest_one_and_nobody_else_does() {
+    // as a process for each connection has it, and as one for many
+    for (slots, (name, act)) in [1, 3].into_iter().flat_map(|slots| HOSTILITIES.map(|one| (slots, one))) {
+        let rig = Rig::start_wide(2 * slots, (2, slots), NEVER);
+        let ((mut hostile, own), (mut honest, others)) = full_pair(&rig, slots);
+        act(&mut hostile, own[0], others[0]);
         assert!(hostile.request().is_none(), "{name}: it got another request");
-        honest.say(&delivered(other));
-        let again = honest.request().expect("what the hostile one had");
-        assert!(again.id != own && again.id != other, "{name}: a name was used twice");
-        honest.say(&delivered(again.id));
+        others.iter().for_each(|id| honest.say(&delivered(*id)));
+        for _ in 0..slots {
+            let again = honest.request().expect("what the hostile one had").id;
+            assert!(!own.contains(&again) && !others.contains(&again), "{name}: a name was used twice");
+            honest.say(&delivered(again));
+        }
         let leaves = name.starts_with("leaves");
         if leaves {
             rig.tell(&FromStarter::Ended { agent: hostile.number, status: 1, signal: 0 });
         }
-        let status = rig.eventually(name, |status| status["delivered"] == 2 && status["agents"]["died"] == 1);
+        let status =
+            rig.eventually(name, |status| status["delivered"] == 2 * slots && status["agents"]["died"] == 1);
         assert_eq!((&status["agents"]["hung"], &status["agents"]["idle"]), (&0.into(), &1.into()), "{name}");
         // asked for before the status was
         let killed: &[_] = if leaves { &[] } else { &[hostile.number] };

@@ -116,6 +116,14 @@ pub(crate) struct Destinations {
     pub(crate) gates: Gates,
 }
 
+/// What is said of one destination.
+struct Terms {
+    bounds: Bounds,
+    recipients: u16,
+    gates: [Option<u32>; 2],
+    own_gates: bool,
+}
+
 struct SetRule {
     rule: Rule,
     gates: [Option<u32>; 2],
@@ -123,25 +131,15 @@ struct SetRule {
 
 impl Destinations {
     pub(crate) fn new(limits: &Limits) -> Destinations {
-        let limit = limits.destination_concurrency.max(1);
-        let ours = limits.rules == Rules::Mailrig;
-        let bounds = Bounds {
-            limit,
-            initial: limits.initial_destination_concurrency.clamp(1, limit),
-            positive: limits.positive_feedback,
-            negative: limits.negative_feedback,
-            failed_cohorts: limits.failed_cohort_limit,
-            probe: ours,
-        };
         Destinations {
             by_name: HashMap::new(),
             all: Vec::new(),
             idle: VecDeque::new(),
             stamp: 0,
             forgotten: Vec::new(),
-            bounds,
+            bounds: Bounds::of(limits),
             recipients: limits.destination_recipients.max(1),
-            pace: if ours { Pace::Unproven } else { Pace::Quick },
+            pace: if limits.rules == Rules::Mailrig { Pace::Unproven } else { Pace::Quick },
             rules: Vec::new(),
             by_exact_name: HashMap::new(),
             gates: Gates::default(),
@@ -211,9 +209,37 @@ impl Destinations {
         self.all.len() as u32
     }
 
-    fn insert(&mut self, name: Arc<str>) -> u32 {
-        let set = self.by_exact_name.get(&name).map(|number| &self.rules[*number]);
-        let set = set.or_else(|| self.rules.iter().find(|set| set.rule.matches(&name)));
+    /// Holds other limits, and these rules in the place of those before. Nobody waits at a gate after that.
+    pub(crate) fn change(&mut self, limits: &Limits, rules: Vec<Rule>, now_ms: u64) {
+        (self.bounds, self.recipients) = (Bounds::of(limits), limits.destination_recipients.max(1));
+        self.rules.clear();
+        self.by_exact_name.clear();
+        let before = std::mem::take(&mut self.gates);
+        rules.into_iter().for_each(|rule| self.add_rule(rule));
+        for index in 0..self.all.len() {
+            let name = self.all[index].name.clone();
+            if self.by_name.get(&name) != Some(&(index as u32)) {
+                // forgotten: its place waits for another
+                continue;
+            }
+            let terms = self.terms(&name);
+            let destination = &mut self.all[index];
+            for (then, now) in destination.gates.into_iter().zip(terms.gates) {
+                if let (Some(then), Some(now)) = (then, now) {
+                    self.gates.get_mut(now).succeed(before.get(then).due_us, now_ms);
+                }
+            }
+            (destination.at_gate, destination.let_through) = (false, false);
+            destination.window.keep_within(terms.bounds);
+            (destination.bounds, destination.recipients) = (terms.bounds, terms.recipients);
+            (destination.gates, destination.own_gates) = (terms.gates, terms.own_gates);
+        }
+    }
+
+    /// What the limits and rules say of a next hop; gates of its own are made.
+    fn terms(&mut self, name: &str) -> Terms {
+        let set = self.by_exact_name.get(name).map(|number| &self.rules[*number]);
+        let set = set.or_else(|| self.rules.iter().find(|set| set.rule.matches(name)));
         let (mut bounds, mut recipients, mut gates) = (self.bounds, self.recipients, [None; 2]);
         let mut own_gates = false;
         if let Some(SetRule { rule, gates: shared }) = set {
@@ -229,6 +255,11 @@ impl Destinations {
                 gates = rates.map(|rate| rate.map(|rate| self.gates.add(rate)));
             }
         }
+        Terms { bounds, recipients, gates, own_gates }
+    }
+
+    fn insert(&mut self, name: Arc<str>) -> u32 {
+        let Terms { bounds, recipients, gates, own_gates } = self.terms(&name);
         let destination = Destination {
             name: name.clone(),
             lines: [Line::EMPTY; 2],

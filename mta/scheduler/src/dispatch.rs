@@ -107,7 +107,7 @@ impl Scheduler {
         }
     }
 
-    fn fill_active_queue(&mut self) {
+    pub(crate) fn fill_active_queue(&mut self) {
         while let Some(queue) = &mut self.active_queue {
             let Some(index) = queue.pop(&mut self.slab, self.active + self.ready) else { return };
             self.put_in_line(index);

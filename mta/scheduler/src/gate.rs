@@ -11,7 +11,7 @@ const BURST_US: u64 = 100_000;
 pub(crate) struct Gate {
     interval_us: u64,
     /// When the next would pass if there were no burst.
-    due_us: u64,
+    pub(crate) due_us: u64,
     /// Destinations in the order in which they came.
     pub(crate) waiting: VecDeque<u32>,
     /// A timer waits for it to open.
@@ -40,6 +40,13 @@ impl Gate {
 
     pub(crate) fn pass(&mut self, now_ms: u64) {
         self.due_us = self.due_us.max(now_ms * 1000) + self.interval_us;
+    }
+
+    /// Takes the place of another one: what has passed that still counts.
+    pub(crate) fn succeed(&mut self, due_us: u64, now_ms: u64) {
+        // no more than could have passed here
+        let most_us = now_ms * 1000 + BURST_US + self.interval_us;
+        self.due_us = self.due_us.max(due_us.min(most_us));
     }
 
     /// One that passed did not need to.
@@ -74,6 +81,10 @@ impl Gates {
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.all.len()
+    }
+
+    pub(crate) fn get(&self, number: u32) -> &Gate {
+        &self.all[number as usize]
     }
 
     pub(crate) fn get_mut(&mut self, number: u32) -> &mut Gate {

@@ -8,6 +8,7 @@
 //!
 //! Postfix's rules have one lane without a bound, in the order of the entries' age.
 
+use crate::limits::Limits;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -70,6 +71,16 @@ pub(crate) struct Shares {
     pub(crate) unproven: u32,
 }
 
+impl Shares {
+    pub(crate) fn of(limits: &Limits) -> Shares {
+        Shares {
+            retries: limits.slots_of(limits.retry_share),
+            slow: limits.slots_of(limits.slow_share),
+            unproven: limits.slots_of(limits.unproven_share),
+        }
+    }
+}
+
 pub(crate) struct Lanes {
     rounds: [Round; LANES],
     shares: Shares,
@@ -95,6 +106,11 @@ impl Lanes {
             busy_retries: 0,
             first: 0,
         }
+    }
+
+    /// Other shares from now on; who has more than its share keeps it until it ends.
+    pub(crate) fn share(&mut self, shares: Shares) {
+        self.shares = shares;
     }
 
     /// Whether what is put in goes by its age.

@@ -23,6 +23,7 @@
 //! [`Limits::postfix`] has qmgr(8)'s own rules instead, for comparison.
 
 mod active;
+mod change;
 mod clock;
 mod destination;
 mod dispatch;

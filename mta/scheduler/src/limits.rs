@@ -108,6 +108,10 @@ impl Limits {
         }
     }
 
+    pub(crate) fn slow_after_ms(&self) -> u64 {
+        u64::try_from(self.slow_after.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// So many slots for a share of all.
     pub(crate) fn slots_of(&self, share: f64) -> u32 {
         if self.slots == u32::MAX {

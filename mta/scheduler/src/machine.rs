@@ -61,18 +61,13 @@ pub(crate) enum Alarm {
 impl Scheduler {
     pub fn new(limits: Limits) -> Scheduler {
         let ours = limits.rules == Rules::Mailrig;
-        let shares = Shares {
-            retries: limits.slots_of(limits.retry_share),
-            slow: limits.slots_of(limits.slow_share),
-            unproven: limits.slots_of(limits.unproven_share),
-        };
         Scheduler {
-            slow_after_ms: u64::try_from(limits.slow_after.as_millis()).unwrap_or(u64::MAX),
+            slow_after_ms: limits.slow_after_ms(),
             clock: Clock::default(),
             slab: Slab::new(),
             wheel: Wheel::new(),
             destinations: Destinations::new(&limits),
-            lanes: Lanes::new(ours.then_some(shares)),
+            lanes: Lanes::new(ours.then(|| Shares::of(&limits))),
             active_queue: (!ours).then(|| ActiveQueue::new(limits.active_limit)),
             alarms: BinaryHeap::new(),
             condemned: VecDeque::new(),

@@ -8,6 +8,7 @@
 //! A deferral of one recipient says nothing about the host and never comes here as a failure.
 
 use crate::feedback::Feedback;
+use crate::limits::{Limits, Rules};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -37,6 +38,20 @@ pub(crate) struct Bounds {
     pub(crate) failed_cohorts: f64,
     /// A destination that was dead is tried with one delivery, and dies again with it; else it starts anew.
     pub(crate) probe: bool,
+}
+
+impl Bounds {
+    pub(crate) fn of(limits: &Limits) -> Bounds {
+        let limit = limits.destination_concurrency.max(1);
+        Bounds {
+            limit,
+            initial: limits.initial_destination_concurrency.clamp(1, limit),
+            positive: limits.positive_feedback,
+            negative: limits.negative_feedback,
+            failed_cohorts: limits.failed_cohort_limit,
+            probe: limits.rules == Rules::Mailrig,
+        }
+    }
 }
 
 impl Window {
@@ -115,6 +130,11 @@ impl Window {
     pub(crate) fn die(&mut self, now_ms: u64, until_ms: u64) {
         self.died_ms.get_or_insert(now_ms);
         self.state = State::Dead { until_ms };
+    }
+
+    /// The limit is another one.
+    pub(crate) fn keep_within(&mut self, bounds: Bounds) {
+        self.size = self.size.min(bounds.limit);
     }
 
     /// A dead destination's rest ends now.

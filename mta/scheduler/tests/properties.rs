@@ -87,6 +87,14 @@ fn limits(world: &World) -> Limits {
     }
 }
 
+fn rate_rule(rate: u32) -> Rule {
+    Rule {
+        next_hops: vec!["*.test:25".to_owned()],
+        messages_per_second: Some(f64::from(rate)),
+        ..Rule::default()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Finished,
@@ -134,11 +142,7 @@ impl Simulation {
             history: Vec::new(),
         };
         if let Some(rate) = simulation.world.rate {
-            simulation.scheduler.add_rule(Rule {
-                next_hops: vec!["*.test:25".to_owned()],
-                messages_per_second: Some(f64::from(rate)),
-                ..Rule::default()
-            });
+            simulation.scheduler.add_rule(rate_rule(rate));
         }
         for (message, (destination, delay_ms)) in simulation.world.mail.clone().into_iter().enumerate() {
             let destination = simulation.destination(destination);
@@ -271,7 +275,8 @@ impl Simulation {
         let message = self.random.u64(0..self.world.mail.len() as u64);
         let (now, entry) = (self.now(), self.entries[message as usize]);
         let (gone, under_way) = (self.ends.contains_key(&message), self.is_under_way(message));
-        match self.random.u8(0..6) {
+        match self.random.u8(0..7) {
+            6 => self.change(),
             0 => {
                 let held = self.scheduler.hold(entry);
                 assert_eq!(held, !gone && self.held.insert(message), "hold of message {message}");
@@ -312,6 +317,17 @@ impl Simulation {
                 }
             }
         }
+    }
+
+    /// Other limits, and the rate kept or changed; what was queued stays under the new ones.
+    fn change(&mut self) {
+        (self.world.concurrency, self.world.initial) = (self.random.u32(1..60), self.random.u32(0..80));
+        if self.random.bool() && self.world.rate.is_some() {
+            self.world.rate = Some(self.random.u32(1..30));
+            self.begun_ms.clear();
+        }
+        let rules = self.world.rate.map(rate_rule).into_iter().collect();
+        self.scheduler.change(self.now(), limits(&self.world), rules);
     }
 
     fn check_counts(&mut self) {

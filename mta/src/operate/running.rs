@@ -86,6 +86,10 @@ impl Running {
         self.ask(&json!({"command": "flush"})).map(drop)
     }
 
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        self.ask(&json!({"command": "reload"})).map(drop)
+    }
+
     pub(super) fn import(&mut self, row: &Row, content: &mut dyn Read) -> Result<String, String> {
         self.ask(&json!({"command": "import", "piece": {"begin": row}}))?;
         let mut left = row.size_bytes;

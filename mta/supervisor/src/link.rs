@@ -1,13 +1,14 @@
 //! What queue manager and starter say to each other over their socket.
 
 use delivery::wire::{Decoder, Encoder, WireError};
+use std::time::Duration;
 
 /// Names one agent from its request to its end; chosen by the queue manager, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AgentNumber(pub u64);
 
 /// From the queue manager.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ToStarter {
     /// The spool is recovered and the control socket answers.
     Ready,
@@ -17,6 +18,9 @@ pub enum ToStarter {
     Kill(AgentNumber),
     /// Asked with a number that the answer repeats.
     Usage { question: u64 },
+    /// The configuration was read again: agents that are asked for after this are as `agents` describes (for
+    /// `starter::Agents::change`).
+    Change { stop_bound: Duration, agents: Vec<u8> },
 }
 
 /// From the starter.
@@ -63,6 +67,7 @@ const KIND_READY: u8 = 64;
 const KIND_START: u8 = 65;
 const KIND_ASK_USAGE: u8 = 66;
 const KIND_KILL: u8 = 67;
+const KIND_CHANGE: u8 = 68;
 const KIND_STARTED: u8 = 72;
 const KIND_NOT_STARTED: u8 = 73;
 const KIND_ENDED: u8 = 74;
@@ -77,6 +82,11 @@ impl ToStarter {
             ToStarter::Start(agent) => Encoder::frame(out, KIND_START).u64(agent.0),
             ToStarter::Kill(agent) => Encoder::frame(out, KIND_KILL).u64(agent.0),
             ToStarter::Usage { question } => Encoder::frame(out, KIND_ASK_USAGE).u64(*question),
+            ToStarter::Change { stop_bound, agents } => {
+                let mut frame = Encoder::frame(out, KIND_CHANGE);
+                frame.u64(u64::try_from(stop_bound.as_nanos()).unwrap_or(u64::MAX));
+                frame.bytes(agents);
+            }
         }
     }
 
@@ -87,6 +97,10 @@ impl ToStarter {
             KIND_START => ToStarter::Start(AgentNumber(input.u64()?)),
             KIND_KILL => ToStarter::Kill(AgentNumber(input.u64()?)),
             KIND_ASK_USAGE => ToStarter::Usage { question: input.u64()? },
+            KIND_CHANGE => {
+                let stop_bound = Duration::from_nanos(input.u64()?);
+                ToStarter::Change { stop_bound, agents: input.bytes()?.to_vec() }
+            }
             _ => return Err(WireError::Invalid("kind of frame")),
         };
         input.finish()?;
@@ -194,7 +208,8 @@ mod tests {
             rest = &rest[taken..];
         }
         let (start, kill) = (ToStarter::Start(agent), ToStarter::Kill(agent));
-        for expected in [ToStarter::Ready, start, kill, ToStarter::Usage { question: 1 }] {
+        let change = ToStarter::Change { stop_bound: Duration::from_millis(1500), agents: vec![1, 2, 3] };
+        for expected in [ToStarter::Ready, start, kill, ToStarter::Usage { question: 1 }, change] {
             let mut bytes = Vec::new();
             expected.encode(&mut bytes);
             let (kind, payload, _) = split_frame(&bytes).unwrap().unwrap();

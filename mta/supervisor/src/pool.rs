@@ -10,7 +10,9 @@
 //!
 //! At its reuse limit, or after a reload, an agent *drains*: it gets nothing more and leaves when what it has
 //! is finished. One with many connections does not count among the `agents_max` while it drains, so that its
-//! successor can work; the deliveries of all together stay within `agents_max * connections_per_agent`.
+//! successor can work; the deliveries of all together stay within `agents_max * connections_per_agent`. When limits
+//! change, the agents of before drain as after a reload: what they have may be more than the new limits allow, and
+//! nothing is added before it is less.
 
 use crate::link::AgentNumber;
 use crate::recency::Recency;
@@ -117,6 +119,8 @@ pub struct Pool {
     next_number: u64,
     starting: usize,
     draining: usize,
+    /// So many of those that drain do not count: the most agents that the limits allowed under which they came.
+    draining_beside: usize,
     /// Deliveries of all agents.
     in_flight: usize,
     /// So many agents are started without mail for them.
@@ -130,7 +134,7 @@ pub struct Pool {
 
 impl Pool {
     pub fn new(limits: Limits) -> Pool {
-        let floor = if limits.preforked { limits.agents_max } else { 0 };
+        let (floor, draining_beside) = (floor(&limits), limits.agents_max);
         Pool {
             limits,
             agents: HashMap::new(),
@@ -139,6 +143,7 @@ impl Pool {
             next_number: 1,
             starting: 0,
             draining: 0,
+            draining_beside,
             in_flight: 0,
             floor,
             spawned: 0,
@@ -169,7 +174,7 @@ impl Pool {
             // with one connection there is nothing for a successor to do meanwhile
             0
         } else {
-            self.draining.min(self.limits.agents_max)
+            self.draining.min(self.draining_beside)
         };
         self.agents.len() - beside < self.limits.agents_max && self.starting < STARTING_MAX
     }
@@ -194,16 +199,15 @@ impl Pool {
         self.floor = self.floor.max(agents);
     }
 
-    /// Whether every agent that was asked for by [`Pool::ramp`] is ready, or can't be had now. Ends the ramp.
-    pub fn ramped(&mut self, now: Instant) -> bool {
+    /// Whether every agent that was asked for by [`Pool::ramp`] is ready, or can't be had now.
+    pub fn ramped(&self, now: Instant) -> bool {
         let throttled = self.throttled_until.is_some_and(|until| until > now);
-        if self.starting > 0 || (self.below_floor() && self.has_place() && !throttled) {
-            return false;
-        }
-        if !self.limits.preforked {
-            self.floor = 0;
-        }
-        true
+        self.starting == 0 && !(self.below_floor() && self.has_place() && !throttled)
+    }
+
+    /// No agent is started any more without mail for it, but those that are kept always.
+    pub fn end_ramp(&mut self) {
+        self.floor = floor(&self.limits);
     }
 
     /// Counts a new agent in; the caller asks the starter for it. Only when [`Pool::wants_agent`].
@@ -279,7 +283,7 @@ impl Pool {
         match (agent.phase, agent.busy) {
             (Phase::Draining, 0) => {
                 self.agents.remove(&number);
-                self.draining -= 1;
+                self.drained();
                 return AfterUse::Retire;
             }
             (Phase::Draining, _) => {}
@@ -337,6 +341,26 @@ impl Pool {
         retired
     }
 
+    /// As [`Pool::reload`], and from now on other limits hold. A ramp ends.
+    pub fn change(&mut self, limits: Limits) -> Vec<AgentNumber> {
+        let retired = self.reload();
+        self.draining_beside = match self.draining {
+            0 => limits.agents_max,
+            _ => self.draining_beside.max(limits.agents_max),
+        };
+        self.floor = floor(&limits);
+        self.limits = limits;
+        retired
+    }
+
+    /// One that drained is gone.
+    fn drained(&mut self) {
+        self.draining -= 1;
+        if self.draining == 0 {
+            self.draining_beside = self.limits.agents_max;
+        }
+    }
+
     /// The agent is gone, with all that it had: its socket closed, it could not be started, it hung, or it
     /// answered nonsense.
     pub fn died(&mut self, number: AgentNumber, now: Instant) -> Death {
@@ -347,7 +371,7 @@ impl Pool {
             Phase::Idle => drop(self.idle.remove(number)),
             Phase::Open => drop(self.open.remove(number)),
             Phase::Full => {}
-            Phase::Draining => self.draining -= 1,
+            Phase::Draining => self.drained(),
         }
         if agent.finished > 0 {
             return Death::InUse;
@@ -368,4 +392,9 @@ impl Pool {
             spawned: self.spawned,
         }
     }
+}
+
+/// Agents that are kept whether there is mail or not.
+fn floor(limits: &Limits) -> usize {
+    if limits.preforked { limits.agents_max } else { 0 }
 }

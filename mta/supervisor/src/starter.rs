@@ -34,10 +34,17 @@ const PANICKED: i32 = 101;
 pub struct Roles<Q, R, A> {
     pub queue: Q,
     pub reception: R,
-    /// Runs in the forked child. It may replace itself by another program.
-    pub agent: A,
+    pub agents: A,
+}
+
+/// What the agents are that the starter makes.
+pub trait Agents {
+    /// Runs in the forked child, and gives its exit status. It may replace itself by another program.
+    fn run(&self, socket: UnixStream) -> i32;
     /// The first bytes on each agent's socket, for an agent that shares no memory with the starter.
-    pub agent_options: Vec<u8>,
+    fn first_bytes(&self) -> &[u8];
+    /// Agents from now on are as the queue manager describes them; after an error as they were.
+    fn change(&mut self, description: &[u8]) -> Result<(), wire::WireError>;
 }
 
 /// The ends of the sockets that a queue manager has.
@@ -69,11 +76,10 @@ struct Starter<A> {
     outbox: Outbox,
     queue: Child,
     reception: Child,
-    agents: Roster,
+    roster: Roster,
     /// Processor time of the agents that have ended.
     ended_cpu_ns: u64,
-    agent_main: A,
-    agent_options: Vec<u8>,
+    agents: A,
     signals: OwnedFd,
     stop_bound: Duration,
     stopping: Option<Instant>,
@@ -82,7 +88,7 @@ struct Starter<A> {
 
 /// Runs the MTA until it is told to stop (SIGTERM, SIGINT) or one of its two lasting processes ends.
 ///
-/// SIGHUP replaces the agents. Deliveries in flight at a stop are waited for during `stop_bound`, a little longer
+/// SIGHUP is a reload, which is the queue manager's to do. Deliveries in flight at a stop are waited for during `stop_bound`, a little longer
 /// than which the stop takes at most. `ready` is called once, when mail is accepted. Returns the exit status: 0
 /// after an orderly stop.
 pub fn run<Q, R, A>(
@@ -94,7 +100,7 @@ pub fn run<Q, R, A>(
 where
     Q: FnOnce(QueueEnds) -> i32,
     R: FnOnce(Vec<OwnedFd>, UnixStream) -> i32,
-    A: Fn(UnixStream) -> i32,
+    A: Agents,
 {
     use sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
     let signals = sys::signal::signal_descriptor(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD])?;
@@ -103,7 +109,7 @@ where
     let (link, queue_link) = UnixStream::pair()?;
     link.set_nonblocking(true)?;
     let (queue_intake, reception_intake) = UnixStream::pair()?;
-    let agents = Roster::new()?;
+    let roster = Roster::new()?;
 
     let queue_keeps = [queue_link.as_fd(), queue_intake.as_fd(), descriptors.control.as_fd()];
     if let Some(pid) = fork_child(&queue_keeps, true)? {
@@ -123,10 +129,9 @@ where
             outbox: Outbox::default(),
             queue,
             reception,
-            agents,
+            roster,
             ended_cpu_ns: 0,
-            agent_main: roles.agent,
-            agent_options: roles.agent_options,
+            agents: roles.agents,
             signals,
             stop_bound,
             stopping: None,
@@ -166,7 +171,7 @@ fn kill(pid: Pid) {
     let _ = rustix::process::kill_process(pid, Signal::KILL);
 }
 
-impl<A: Fn(UnixStream) -> i32> Starter<A> {
+impl<A: Agents> Starter<A> {
     fn serve(mut self) -> io::Result<i32> {
         // what agents allocate then lies together, and not in pages of ours that each would have to copy
         sys::memory::keep_little();
@@ -228,7 +233,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
     fn finished(&mut self) -> Option<i32> {
         let began = self.stopping?;
         let lasting = [&self.queue, &self.reception];
-        if self.agents.is_empty() && lasting.iter().all(|child| child.ended.is_some()) {
+        if self.roster.is_empty() && lasting.iter().all(|child| child.ended.is_some()) {
             let clean = |child: &Child| matches!(child.ended, Some((End::Status(0), _)));
             return Some(i32::from(!lasting.into_iter().all(clean)));
         }
@@ -239,14 +244,14 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             left.for_each(|child| kill(child.pid));
         }
         if unheard || too_late {
-            self.agents.pids().for_each(kill);
+            self.roster.pids().for_each(kill);
         }
         None
     }
 
     fn reap(&mut self) -> io::Result<()> {
         while let Some(exit) = sys::process::reap()? {
-            if let Some(agent) = self.agents.remove(exit.pid) {
+            if let Some(agent) = self.roster.remove(exit.pid) {
                 self.ended_cpu_ns += exit.cpu_ns;
                 let (status, signal) = match exit.end {
                     End::Status(status) => (status, 0),
@@ -305,7 +310,11 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                 Err(error) => Err(error),
             };
             match message {
-                Ok(message) => self.handle(message),
+                Ok(message) => {
+                    if let Err(error) = self.handle(message) {
+                        return self.confused(error);
+                    }
+                }
                 Err(error) => return self.confused(error),
             }
         }
@@ -316,7 +325,8 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
         self.stop(&format!("the queue manager sent nonsense: {error}"));
     }
 
-    fn handle(&mut self, message: ToStarter) {
+    /// An error is nonsense.
+    fn handle(&mut self, message: ToStarter) -> Result<(), wire::WireError> {
         match message {
             ToStarter::Ready => (self.ready)(),
             ToStarter::Start(agent) => {
@@ -326,7 +336,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                 }
             }
             ToStarter::Kill(agent) => {
-                if let Some(pid) = self.agents.pid_of(agent) {
+                if let Some(pid) = self.roster.pid_of(agent) {
                     kill(pid);
                 }
             }
@@ -334,20 +344,27 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
                 let usage = self.usage();
                 self.send(&FromStarter::Usage { question, usage }, None);
             }
+            ToStarter::Change { stop_bound, agents } => {
+                self.stop_bound = stop_bound;
+                self.agents.change(&agents)?;
+                // as at the start: agents are to find no gap to allocate in
+                sys::memory::close_gaps();
+            }
         }
+        Ok(())
     }
 
     fn start_agent(&mut self, agent: AgentNumber) -> io::Result<()> {
-        self.agents.reserve()?;
+        self.roster.reserve()?;
         let (queue_end, agent_end) = UnixStream::pair()?;
-        (&queue_end).write_all(&self.agent_options)?;
+        (&queue_end).write_all(self.agents.first_bytes())?;
         let starter = rustix::process::getpid();
         let Some(pid) = fork_child(&[agent_end.as_fd()], false)? else {
             // a panic must not unwind into what the parent was doing
-            let main = AssertUnwindSafe(|| end_with(starter).map_or(1, |()| (self.agent_main)(agent_end)));
+            let main = AssertUnwindSafe(|| end_with(starter).map_or(1, |()| self.agents.run(agent_end)));
             sys::process::exit_now(catch_unwind(main).unwrap_or(PANICKED));
         };
-        self.agents.insert(pid, agent);
+        self.roster.insert(pid, agent);
         let pid = pid.as_raw_nonzero().get().cast_unsigned();
         self.send(&FromStarter::Started { agent, pid }, Some(queue_end.into()));
         Ok(())
@@ -362,7 +379,7 @@ impl<A: Fn(UnixStream) -> i32> Starter<A> {
             starter_ns: living(me),
             queue_ns: of(&self.queue),
             reception_ns: of(&self.reception),
-            agents_ns: self.ended_cpu_ns + self.agents.pids().map(living).sum::<u64>(),
+            agents_ns: self.ended_cpu_ns + self.roster.pids().map(living).sum::<u64>(),
             starter_pid: raw(me),
             reception_pid: raw(self.reception.pid),
         }

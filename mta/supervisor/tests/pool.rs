@@ -25,7 +25,7 @@ fn ready(pool: &mut Pool, now: Instant) -> AgentNumber {
     number
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Happens {
     /// So many deliveries wait.
     Demand(usize),
@@ -34,6 +34,7 @@ enum Happens {
     Release(usize),
     Die(usize),
     Reload,
+    Change(Limits),
     Pass(u64),
 }
 
@@ -45,6 +46,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         7 => any::<usize>().prop_map(Happens::Release),
         1 => any::<usize>().prop_map(Happens::Die),
         1 => Just(Happens::Reload),
+        1 => limits().prop_map(Happens::Change),
         4 => (0..30_000u64).prop_map(Happens::Pass),
     ]
 }
@@ -64,6 +66,8 @@ fn limits() -> impl Strategy<Value = Limits> {
 /// What is known of a living agent; `touched` orders them by their last use.
 #[derive(Clone, Debug)]
 struct Known {
+    /// Those under which it was asked for.
+    limits: Limits,
     ready: bool,
     outdated: bool,
     busy: usize,
@@ -82,6 +86,10 @@ struct Model {
     starts: Vec<Instant>,
     deaths_in_a_row: u32,
     throttled_until: Option<Instant>,
+    /// What limits that came later found: deliveries, and agents that count. It may shrink and not grow.
+    found: (usize, usize),
+    /// The most agents that there could be since the last time that none drained.
+    largest: usize,
 }
 
 impl Model {
@@ -90,13 +98,26 @@ impl Model {
     }
 
     fn spent(&self, known: &Known) -> bool {
-        self.limits.max_use != 0 && known.uses >= self.limits.max_use
+        known.limits.max_use != 0 && known.uses >= known.limits.max_use
+    }
+
+    fn in_flight(&self) -> usize {
+        self.living.values().map(|known| known.busy).sum()
+    }
+
+    fn draining(&self) -> usize {
+        self.living.values().filter(|known| self.drains(known)).count()
+    }
+
+    /// Agents that count among the `agents_max`.
+    fn counted(&self) -> usize {
+        let successors_have_work = self.limits.connections_per_agent > 1;
+        self.living.len() - if successors_have_work { self.draining().min(self.largest) } else { 0 }
     }
 
     /// The rule of the choice, by looking at all of them.
     fn expected(&self) -> Option<AgentNumber> {
-        let in_flight: usize = self.living.values().map(|known| known.busy).sum();
-        if in_flight >= self.limits.agents_max * self.limits.connections_per_agent {
+        if self.in_flight() >= self.limits.agents_max * self.limits.connections_per_agent {
             return None;
         }
         let free = self.living.iter().filter(|(_, known)| {
@@ -130,6 +151,7 @@ impl Model {
                     let number = self.pool.start(self.now);
                     self.starts.push(self.now);
                     let known = Known {
+                        limits: self.limits.clone(),
                         ready: false,
                         outdated: false,
                         busy: 0,
@@ -190,8 +212,11 @@ impl Model {
                 }
                 assert_eq!(self.pool.died(number, self.now), Death::Expected, "died twice");
             }
-            Happens::Reload => {
-                let mut retired = self.pool.reload();
+            Happens::Reload | Happens::Change(_) => {
+                let mut retired = match &what {
+                    Happens::Change(limits) => self.pool.change(limits.clone()),
+                    _ => self.pool.reload(),
+                };
                 retired.sort();
                 let is_idle = |known: &Known| known.ready && known.busy == 0;
                 let idle: Vec<_> = self
@@ -203,6 +228,15 @@ impl Model {
                 assert_eq!(retired, idle);
                 self.living.retain(|_, known| !is_idle(known));
                 self.living.values_mut().for_each(|known| known.outdated = true);
+                if let Happens::Change(limits) = what {
+                    self.largest = self.largest.max(limits.agents_max);
+                    self.limits = limits;
+                    self.starts.clear();
+                    if self.draining() == 0 {
+                        self.largest = self.limits.agents_max;
+                    }
+                    self.found = (self.in_flight(), self.counted());
+                }
             }
             Happens::Pass(ms) => {
                 self.now += Duration::from_millis(ms);
@@ -223,10 +257,14 @@ impl Model {
     }
 
     /// What holds at every moment.
-    fn check(&self) {
-        let Limits { agents_max, connections_per_agent, max_use, spawn_rate, .. } = self.limits;
+    fn check(&mut self) {
+        let Limits { agents_max, connections_per_agent, spawn_rate, .. } = self.limits;
+        let draining = self.draining();
+        if draining == 0 {
+            self.largest = agents_max;
+        }
+        let (in_flight, counted) = (self.in_flight(), self.counted());
         let known = || self.living.values();
-        let draining = known().filter(|known| self.drains(known)).count();
         let counts = self.pool.counts();
         assert_eq!(
             (counts.starting, counts.idle, counts.busy, counts.draining),
@@ -237,12 +275,15 @@ impl Model {
                 draining
             )
         );
-        assert!(known().map(|known| known.busy).sum::<usize>() <= agents_max * connections_per_agent);
-        let beside = if connections_per_agent == 1 { 0 } else { draining.min(agents_max) };
-        assert!(self.living.len() - beside <= agents_max && counts.starting <= STARTING_MAX);
-        for one in known() {
-            assert!(one.busy <= connections_per_agent && (max_use == 0 || one.uses <= max_use));
+        // nothing is added to what is beyond the limits since they changed
+        assert!(in_flight <= self.found.0.max(agents_max * connections_per_agent));
+        assert!(counted <= self.found.1.max(agents_max) && counts.starting <= STARTING_MAX);
+        for Known { limits, busy, uses, .. } in known() {
+            assert!(
+                *busy <= limits.connections_per_agent && (limits.max_use == 0 || *uses <= limits.max_use)
+            );
         }
+        self.found = (self.found.0.min(in_flight), self.found.1.min(counted));
         if spawn_rate > 0 {
             // no window of time has more starts than the rate gives, with its burst
             for (first, from) in self.starts.iter().enumerate() {
@@ -279,6 +320,7 @@ proptest! {
     ) {
         let mut model = Model {
             pool: Pool::new(limits.clone()),
+            largest: limits.agents_max,
             limits,
             living: BTreeMap::new(),
             now: Instant::now(),
@@ -286,6 +328,7 @@ proptest! {
             starts: Vec::new(),
             deaths_in_a_row: 0,
             throttled_until: None,
+            found: (0, 0),
         };
         history.into_iter().for_each(|what| model.step(what));
         model.come_to_rest();
@@ -323,6 +366,30 @@ fn a_successor_works_while_an_agent_of_many_connections_drains() {
     assert_eq!((pool.take(now), pool.take(now)), (Some(new), None));
     assert_eq!(pool.release(old, now), AfterUse::Retire);
     assert_eq!(pool.take(now), Some(new));
+}
+
+#[test]
+fn other_limits_let_go_of_what_is_too_much_and_bring_in_a_successor_at_once() {
+    // process per connection, every connection in use; then one process for all
+    let (mut pool, now) = (Pool::new(Limits { agents_max: 4, ..LIMITS }), Instant::now());
+    let old: Vec<_> = (0..4).map(|_| ready(&mut pool, now)).collect();
+    for _ in 0..4 {
+        assert!(pool.take(now).is_some());
+    }
+    assert_eq!(pool.change(Limits { agents_max: 1, connections_per_agent: 5, ..LIMITS }), []);
+    assert!(pool.wants_agent(9, now), "four drain, and the fifth delivery has a place");
+    let new = ready(&mut pool, now);
+    assert_eq!((pool.take(now), pool.take(now)), (Some(new), None));
+    assert!(!pool.wants_agent(9, now));
+    // and back to less than what is in flight
+    assert_eq!(pool.change(Limits { agents_max: 2, ..LIMITS }), []);
+    for number in &old[..3] {
+        assert!(!pool.wants_agent(9, now) && pool.take(now).is_none());
+        assert_eq!(pool.release(*number, now), AfterUse::Retire);
+    }
+    assert!(!pool.wants_agent(9, now), "two drain, and two are what may be");
+    assert_eq!(pool.release(new, now), AfterUse::Retire);
+    assert!(pool.wants_agent(9, now));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use delivery::wire::split_frame;
 use delivery::{AgentFrame, DeliveryReport, DeliveryRequest, Envelope, EpochMs, NextHop, StageTimes};
-use queue::{Channels, DriverWithin, Routes, Settings};
+use queue::{Channels, DriverWithin, NewAgents, Policy, Reread, Routes, Settings};
 use serde_json::Value;
 use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, ReversePath, Stage};
@@ -53,7 +53,7 @@ fn play(link: &UnixStream, made: &Sender<Agent>, killed: &Mutex<Vec<AgentNumber>
         received.extend_from_slice(&buffer[..count]);
         while let Some((kind, payload, taken)) = split_frame(&received).unwrap() {
             match ToStarter::decode(kind, payload).unwrap() {
-                ToStarter::Ready => {}
+                ToStarter::Ready | ToStarter::Change { .. } => {}
                 ToStarter::Start(number) => {
                     let (ours, socket) = UnixStream::pair().unwrap();
                     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -77,15 +77,25 @@ fn play(link: &UnixStream, made: &Sender<Agent>, killed: &Mutex<Vec<AgentNumber>
 impl Rig {
     /// With so many messages of one recipient queued, and agents of one connection.
     pub fn start(messages: usize, agents_max: usize, watchdog: Duration) -> Rig {
-        Rig::start_in(messages, agents_max, watchdog, false)
+        Rig::start_in(messages, (agents_max, 1), watchdog, false)
+    }
+
+    /// As `start`, with agents of so many connections.
+    pub fn start_wide(messages: usize, dial: (usize, usize), watchdog: Duration) -> Rig {
+        Rig::start_in(messages, dial, watchdog, false)
     }
 
     /// As `start`, with one agent that is a driver inside the queue manager's process.
     pub fn start_within(messages: usize, watchdog: Duration) -> Rig {
-        Rig::start_in(messages, 1, watchdog, true)
+        Rig::start_in(messages, (1, 1), watchdog, true)
     }
 
-    fn start_in(messages: usize, agents_max: usize, watchdog: Duration, within: bool) -> Rig {
+    fn start_in(
+        messages: usize,
+        (agents_max, connections_per_agent): (usize, usize),
+        watchdog: Duration,
+        within: bool,
+    ) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         fill(folder.path(), messages);
         let (link, starter) = UnixStream::pair().unwrap();
@@ -103,17 +113,13 @@ impl Rig {
         });
         std::thread::spawn(move || play(&played, &made, &noted));
         let spool = Arc::new(FilesSpool::open(folder.path(), Durability::None).unwrap());
-        let settings = Settings {
+        let policy = Policy {
             space_min_bytes: 0,
-            within: within.then_some(driver),
-            hostname: "mx.test".into(),
-            routes: Routes::new([], Some(NextHop::parse("127.0.0.1:25").unwrap())),
             scheduler: scheduler::Limits { initial_destination_concurrency: 20, ..Default::default() },
-            concurrency_limits: Vec::new(),
             rules: Vec::new(),
             pool: Limits {
                 agents_max,
-                connections_per_agent: 1,
+                connections_per_agent,
                 max_use: 0,
                 max_idle: PATIENCE,
                 spawn_rate: 0,
@@ -122,7 +128,17 @@ impl Rig {
             watchdog,
             memory_limit: false,
             stop_bound: Duration::ZERO,
+        };
+        let same = policy.clone();
+        let settings = Settings {
+            policy,
+            within: within.then_some(driver),
+            hostname: "mx.test".into(),
+            routes: Routes::new([], Some(NextHop::parse("127.0.0.1:25").unwrap())),
             paused: false,
+            reread: Box::new(move || {
+                Ok(Reread { policy: same.clone(), agents: NewAgents::Described(Vec::new()) })
+            }),
         };
         let channels = Channels { starter, reception, control };
         let queue = std::thread::spawn(move || queue::run(settings, spool, channels));
