@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// How the cores are is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Cores are busy when this thread waited for one longer than this each time it woke up.
-const WAIT_MIN_NS: u64 = 20_000;
+/// Cores are busy when this thread waited for one in more than this part of the time.
+const WAITED_PART: u32 = 25;
 
 /// So large a part of the deliveries in flight is waited for.
 const GATHERED_PART: u32 = 4;
@@ -25,17 +25,11 @@ const PAUSE_MAX: Duration = Duration::from_millis(1);
 /// For less, going to sleep costs more than it saves.
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 
-/// What the kernel counts of a thread: `/proc/thread-self/schedstat`.
-#[derive(Clone, Copy, Default)]
-struct Waits {
-    waited_ns: u64,
-    slices: u64,
-}
-
 pub struct Moderation {
     /// `None`: this kernel does not count, and reports are never gathered.
     schedstat: Option<File>,
-    before: Waits,
+    /// As of the last look.
+    waited: Duration,
     looked: Instant,
     reports: u32,
     /// How long reports of one delivery after the other are apart; `None` when there are cores to spare.
@@ -46,7 +40,7 @@ impl Moderation {
     /// For the thread that calls it.
     pub fn new(now: Instant) -> Moderation {
         let schedstat = File::open("/proc/thread-self/schedstat").ok();
-        Moderation { schedstat, before: Waits::default(), looked: now, reports: 0, apart: None }
+        Moderation { schedstat, waited: Duration::ZERO, looked: now, reports: 0, apart: None }
     }
 
     /// How long to sleep before looking for more, when a turn brought in `reports` and nothing else.
@@ -62,17 +56,10 @@ impl Moderation {
 
     fn look(&mut self, passed: Duration) {
         let reports = std::mem::take(&mut self.reports);
-        let waits = self.schedstat.as_ref().and_then(read);
-        let before = std::mem::replace(&mut self.before, waits.unwrap_or_default());
-        let is_busy = waits.is_some_and(|waits| is_busy(before, waits));
-        self.apart = if is_busy && reports > 0 { Some(passed / reports) } else { None };
+        let waited = self.schedstat.as_ref().and_then(waited).unwrap_or_default();
+        let lately = waited.saturating_sub(std::mem::replace(&mut self.waited, waited));
+        self.apart = (lately > passed / WAITED_PART && reports > 0).then(|| passed / reports);
     }
-}
-
-fn is_busy(before: Waits, after: Waits) -> bool {
-    let waited_ns = after.waited_ns.saturating_sub(before.waited_ns);
-    let slices = after.slices.saturating_sub(before.slices);
-    waited_ns > slices.saturating_mul(WAIT_MIN_NS)
 }
 
 /// `apart`: from one report to the next.
@@ -86,11 +73,12 @@ fn pause(apart: Duration, reports: usize, in_flight: usize) -> Option<Duration> 
     (pause >= PAUSE_MIN).then_some(pause)
 }
 
-fn read(schedstat: &File) -> Option<Waits> {
+/// How long this thread has waited for a core since it began: the second number of `/proc/thread-self/schedstat`.
+fn waited(schedstat: &File) -> Option<Duration> {
     let mut text = [0; 96];
     let count = schedstat.read_at(&mut text, 0).ok()?;
-    let mut numbers = str::from_utf8(&text[..count]).ok()?.split_ascii_whitespace().skip(1);
-    Some(Waits { waited_ns: numbers.next()?.parse().ok()?, slices: numbers.next()?.parse().ok()? })
+    let mut numbers = str::from_utf8(&text[..count]).ok()?.split_ascii_whitespace();
+    numbers.nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
 #[cfg(test)]
@@ -110,21 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn cores_are_busy_when_this_thread_waited_each_time() {
-        let waits = |waited_ns, slices| Waits { waited_ns, slices };
-        assert!(is_busy(waits(0, 0), waits(2_000_001, 100)));
-        assert!(!is_busy(waits(0, 0), waits(2_000_000, 100)));
-        assert!(!is_busy(waits(5_000_000, 100), waits(5_000_000, 101)), "what was before does not count");
-    }
-
-    #[test]
-    fn the_kernel_s_counts_are_read_and_grow() {
-        let Ok(file) = File::open("/proc/thread-self/schedstat") else { return };
-        let before = read(&file).expect("three numbers");
-        for _ in 0..20 {
+    fn the_kernel_says_how_long_this_thread_waited() {
+        let Ok(schedstat) = File::open("/proc/thread-self/schedstat") else { return };
+        let before = waited(&schedstat).expect("three numbers");
+        let end = Instant::now() + 30 * Duration::from_millis(1);
+        while Instant::now() < end {
             std::thread::sleep(US);
         }
-        let after = read(&file).expect("three numbers");
-        assert!(after.slices >= before.slices + 20, "{} {}", before.slices, after.slices);
+        let lately = waited(&schedstat).expect("three numbers") - before;
+        assert!(lately > Duration::ZERO && lately < Duration::from_secs(60), "{lately:?}");
     }
 }
