@@ -75,9 +75,8 @@ impl Table {
 
     /// The latest state record of this message is in `segment` now.
     pub(super) fn note_state(&mut self, id: QueueId, segment: u32) {
-        let Some(slot) = self.index.get_mut(id) else { return };
-        let before = std::mem::replace(&mut slot.state_segment, segment);
-        self.drop_state(before);
+        let Some(before) = self.index.change(id, |slot| slot.state_segment = segment) else { return };
+        self.drop_state(before.state_segment);
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.live_states += 1;
             segment.has_states = true;
@@ -101,8 +100,10 @@ impl Table {
 
     /// The message was copied, if it still is where the copy was made from.
     pub(super) fn relocate(&mut self, id: QueueId, from: Place, to: Place) {
-        let Some(slot) = self.index.get_mut(id).filter(|slot| slot.place == from) else { return };
-        slot.place = to;
+        if self.index.get(id).is_none_or(|slot| slot.place != from) {
+            return;
+        }
+        self.index.change(id, |slot| slot.place = to);
         self.drop_message(from);
         if let Some(segment) = self.segments.get_mut(&to.segment) {
             segment.live_bytes += u64::from(to.space());
