@@ -37,6 +37,7 @@ mod read;
 mod record;
 mod recovery;
 mod scan;
+mod summary;
 mod table;
 
 use crate::disk::{Disk, Local};

@@ -348,7 +348,9 @@ mod tests {
         });
         // each message is deferred again and again
         for state_segment in 2..1000 {
-            ids().for_each(|id| drop(index.change(id, |slot| slot.state_segment = state_segment)));
+            for id in ids() {
+                index.change(id, |slot| slot.state_segment = state_segment);
+            }
         }
         for page in index.pages.values() {
             let Slots::Narrow { segments, slots } = &page.slots else { panic!("two segments are few") };
