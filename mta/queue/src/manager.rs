@@ -139,6 +139,8 @@ impl Manager {
                 }
             })
             .map_err(io::Error::other)?;
+        // what a start needs for the time of it lies between what stays
+        sys::memory::trim_heap();
         for one in &recovery.quarantined {
             let moved_to = one.moved_to.display();
             self.log.event(&format!("a corrupt queue file was moved to {moved_to}: {}", one.damage));

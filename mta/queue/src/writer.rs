@@ -258,9 +258,10 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
         // what is asked for meanwhile is answered by this turn; a busy writer is not to wake it each time
         std::thread::sleep(UPKEEP_PAUSE);
         while wanted.try_recv().is_ok() {}
+        let mut did_much = false;
         loop {
             match spool.tend() {
-                Ok(true) => {}
+                Ok(true) => did_much = true,
                 Ok(false) => break,
                 Err(error) => {
                     results.add(vec![Done::Alarm { error }]);
@@ -272,6 +273,9 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
                     }
                 }
             }
+        }
+        if did_much {
+            sys::memory::trim_heap();
         }
     }
 }
@@ -340,3 +344,6 @@ fn receive(spool: &dyn Spool, envelope: Envelope, content: &[u8]) -> Result<Inco
     incoming.write(content)?;
     Ok(incoming)
 }
+
+#[cfg(test)]
+mod tests;

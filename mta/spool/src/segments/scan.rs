@@ -10,8 +10,8 @@ use crate::disk::DiskFile;
 use delivery::QueueId;
 use std::io;
 
-/// Read at a time; the largest record fits.
-const WINDOW_BYTES: usize = 1 << 20;
+/// Read at a time, or a record if that is larger.
+const WINDOW_BYTES: usize = 256 * 1024;
 
 pub(super) enum Found<'a> {
     Record { header: Header, offset: u32, body: &'a [u8] },

@@ -38,7 +38,7 @@ const HEAD_BYTES: usize = 64;
 const CHECKED_BYTES: usize = HEAD_BYTES - 4;
 const ENTRY_BYTES: usize = HEADER_BYTES + 4;
 /// Written at a time.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 128 * 1024;
 const SUFFIX: &str = ".summary";
 
 pub(super) fn file_name(number: u32) -> String {
