@@ -87,6 +87,7 @@ pub enum Done {
     },
     Imported {
         client: u64,
+        begun: QueueId,
         stored: Stored,
         result: Result<QueueId, SpoolError>,
     },
@@ -284,7 +285,7 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
 enum Asked {
     Commit { message: u64, envelope: Envelope, size_bytes: u64 },
     Bounce { original: QueueId, envelope: Envelope, size_bytes: u64, recipients: Vec<u16> },
-    Import { client: u64, stored: Stored },
+    Import { client: u64, begun: QueueId, stored: Stored },
     Other { id: QueueId, doing: &'static str },
 }
 
@@ -311,7 +312,7 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
                 }
             }
             Job::Import { client, incoming, stored } => {
-                asked.push(Asked::Import { client, stored });
+                asked.push(Asked::Import { client, begun: incoming.id(), stored });
                 changes.push(Change::Commit(incoming));
             }
             Job::Update { id, status } => {
@@ -332,7 +333,7 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
             Asked::Bounce { original, envelope, size_bytes, recipients } => {
                 Some(Done::Bounced { original, recipients, envelope, size_bytes, result })
             }
-            Asked::Import { client, stored } => Some(Done::Imported { client, stored, result }),
+            Asked::Import { client, begun, stored } => Some(Done::Imported { client, begun, stored, result }),
             Asked::Other { id, doing } => result.err().map(|error| Done::Failed { id, doing, error }),
         });
     }
