@@ -1,7 +1,7 @@
 //! The segment store on a disk that fails in every way that disks do, under a seed: nothing that was accepted is
 //! lost, nothing that was durably final is delivered again.
 //!
-//! `SPOOL_SEEDS=100000` tries more of them, `SPOOL_SEED=N` one again.
+//! `SPOOL_SEEDS=100000` tries more of them, `SPOOL_SEEDS=100000..150000` others, `SPOOL_SEED=N` one again.
 
 #[path = "simulation/disk.rs"]
 mod disk;
@@ -301,10 +301,14 @@ fn run(seed: u64, files: &Arc<FilesSpool>) -> [u64; 3] {
 
 #[test]
 fn no_seed_loses_or_repeats_what_was_durable() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("SPOOL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SPOOL_SEEDS").unwrap_or(SEEDS),
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    let seeds = match (std::env::var("SPOOL_SEED"), std::env::var("SPOOL_SEEDS")) {
+        (Ok(seed), _) => number(&seed)..number(&seed) + 1,
+        (_, Ok(seeds)) => match seeds.split_once("..") {
+            Some((from, to)) => number(from)..number(to),
+            None => 0..number(&seeds),
+        },
+        _ => 0..SEEDS,
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let began = std::time::Instant::now();
