@@ -1,6 +1,7 @@
 //! `mailrig queue`: queued mail, of an MTA that runs or of its spool when none does.
 
 mod export;
+mod progress;
 mod shape;
 mod show;
 
@@ -178,7 +179,11 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Delete(change) => return act(Act::Delete, &change, out),
         Command::Shape { queue, which } => shape::print(&mut open(&queue)?, &which.filter(), queue.json, out),
         Command::Export { queue, which, file } => export::export(&mut open(&queue)?, &which.filter(), &file),
-        Command::Import { queue, file } => export::import(&mut open(&queue)?, &file, out),
+        Command::Import { queue, file } => {
+            let config = Config::read(&queue.config)?;
+            let spool = std::path::absolute(&config.spool).unwrap_or_else(|_| config.spool.clone());
+            export::import(&mut Queue::open(&config)?, &file, &spool, out)
+        }
     };
     // a reader that has seen enough (`| head`) is no failure
     if written.as_ref().is_err_and(|error| error == BROKEN_PIPE) {

@@ -3,8 +3,10 @@
 mod support;
 
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 use support::{Client, Mta, Site, configuration, eventually, mailrig};
 
 fn queue(folder: &Path, words: &[&str]) -> Output {
@@ -123,7 +125,9 @@ fn a_running_mta_and_a_stopped_spool_answer_the_same_and_hold_over_a_restart() {
             eventually("what is not held is delivered", || site.messages.lock().unwrap().len() == 2);
             assert_eq!(senders(other.path(), &[]), ["a@s.test"], "{store}: held as it was");
             assert!(mta.process.terminate().success());
-            // and the stopped spool takes it as well
+            // and the stopped spool takes it as well, once it is told to forget that it has
+            assert_eq!(said(other.path(), &["import", file.to_str().unwrap()]), "");
+            std::fs::remove_file(folder.path().join("exported.imported")).unwrap();
             let imported = said(other.path(), &["import", file.to_str().unwrap()]);
             assert_eq!(imported.lines().count(), 3);
             assert_eq!(senders(other.path(), &["--status", "held"]), ["a@s.test"; 2]);
@@ -136,6 +140,63 @@ fn a_running_mta_and_a_stopped_spool_answer_the_same_and_hold_over_a_restart() {
             mta.wait_drained();
             assert_eq!(senders(folder.path(), &[]), [""; 0]);
         }
+    }
+}
+
+/// Killed after every few messages, wherever it is then.
+#[test]
+fn an_import_that_is_killed_goes_on_where_it_was_and_takes_each_message_once() {
+    const MESSAGES: usize = 30;
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start("250 ok");
+    let keys = format!("relayhost = \"{}\"", site.address);
+    let mut mta = Mta::start(folder.path(), &format!("{keys}\npaused = true"), "");
+    let mut client = Client::connect(&mta.address);
+    client.hello();
+    let expected: Vec<String> = (0..MESSAGES).map(|number| format!("s{number:02}@s.test")).collect();
+    for from in &expected {
+        assert!(client.mail(from, &["r@x.test"], b"x\r\n").starts_with("250"));
+    }
+    drop(client);
+    assert!(mta.process.terminate().success());
+    let file = folder.path().join("exported");
+    said(folder.path(), &["export", file.to_str().unwrap()]);
+    for running in [true, false] {
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("mta.toml"), configuration(other.path(), &keys, "")).unwrap();
+        let mut mta = Mta::start(other.path(), &keys, "");
+        if !running {
+            assert!(mta.process.terminate().success());
+        }
+        let mut kills = 0;
+        loop {
+            let mut import = mailrig();
+            import.args(["queue", "import", "--config"]).arg(other.path().join("mta.toml")).arg(&file);
+            let mut import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut lines = BufReader::new(import.stdout.take().unwrap()).lines();
+            // the one that was in hand when it was killed, and more
+            (0..4).for_each(|_| drop(lines.next()));
+            std::thread::sleep(Duration::from_micros(kills * 150));
+            import.kill().unwrap();
+            let output = import.wait_with_output().unwrap();
+            if output.status.code() == Some(0) {
+                break;
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), None, "it was killed, and not refused: {said}");
+            kills += 1;
+        }
+        assert!(kills >= 3, "{kills} kills");
+        assert_eq!(said(other.path(), &["import", file.to_str().unwrap()]), "");
+        if running {
+            mta.wait_drained();
+            let count = site.messages.lock().unwrap().len();
+            assert_eq!(count, MESSAGES, "after {kills} kills");
+        } else {
+            assert_eq!(senders(other.path(), &[]), expected, "after {kills} kills");
+            assert_eq!(senders(other.path(), &["--status", "held"]), [""; 0]);
+        }
+        std::fs::remove_file(folder.path().join("exported.imported")).unwrap();
     }
 }
 

@@ -29,6 +29,14 @@ pub struct Tally {
     pub missing: u64,
 }
 
+/// How far the import of a message is.
+pub enum Step<'a> {
+    /// It will be kept under this id.
+    Begun(&'a str),
+    /// It is durable.
+    Kept,
+}
+
 /// The queue of one configuration. Errors are for the operator to read.
 pub enum Queue {
     Running(Running),
@@ -100,11 +108,30 @@ impl Queue {
         }
     }
 
-    /// Takes in a message; `content` has as many bytes as `row` says. Returns its new id once it is durable.
-    pub fn import(&mut self, row: &Row, content: &mut dyn Read) -> Result<String, String> {
+    /// Takes in a message; `content` has as many bytes as `row` says. Each step is told before the next; the message is
+    /// held until the last of them was heard without an error. Returns its new id.
+    pub fn import(
+        &mut self,
+        row: &Row,
+        content: &mut dyn Read,
+        step: &mut dyn FnMut(Step<'_>) -> Result<(), String>,
+    ) -> Result<String, String> {
         match self {
-            Queue::Running(running) => running.import(row, content),
-            Queue::Stopped(stopped) => stopped.import(row, content),
+            Queue::Running(running) => running.import(row, content, step),
+            Queue::Stopped(stopped) => stopped.import(row, content, step),
         }
+    }
+
+    /// Whether a message whose import was begun, and then stopped, was taken in. It is held if it was.
+    pub fn was_imported(&mut self, id: &str) -> Result<bool, String> {
+        match self {
+            Queue::Running(running) => running.was_imported(id),
+            Queue::Stopped(stopped) => stopped.was_imported(id),
+        }
+    }
+
+    /// Ends the import of a message that was taken in and perhaps is held for that reason alone.
+    pub fn end_import(&mut self, id: &str, row: &Row) -> Result<(), String> {
+        if row.held { Ok(()) } else { self.act(Act::Release, &[id.to_owned()]).map(drop) }
     }
 }

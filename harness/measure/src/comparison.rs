@@ -111,7 +111,11 @@ pub fn of_subjects(run: &Run) -> Result<String, Refusal> {
             table.row(cells);
         }
     }
-    Ok(table.render() + &unequal_durability(&grid))
+    let notes = [
+        unequal(&grid, &DURABILITY, "do not promise the same durability"),
+        unequal(&grid, &STORE, "do not keep their queues in the same store"),
+    ];
+    Ok(table.render() + &notes.concat())
 }
 
 /// Two runs side by side, `b` by `a`, wherever both have the same subject at the same point.
@@ -138,7 +142,8 @@ pub fn of_runs(a: &Run, b: &Run) -> Result<String, Refusal> {
     let differing: BTreeSet<String> = cells
         .iter()
         .flat_map(|(_, _, own_a, own_b)| {
-            BETWEEN_RUNS.iter().filter_map(|column| column.difference(own_a, own_b))
+            let store = STORE.is_said(own_a, own_b).then_some(&STORE);
+            BETWEEN_RUNS.iter().chain(store).filter_map(|column| column.difference(own_a, own_b))
         })
         .collect();
     if !differing.is_empty() {
@@ -172,6 +177,12 @@ pub fn of_runs(a: &Run, b: &Run) -> Result<String, Refusal> {
     if !left_out.is_empty() {
         text.push_str(&format!("Only in one of the two: {}.\n", left_out.join("; ")));
     }
+    let untold = |(_, _, own_a, own_b): &(_, _, Vec<&RunRow>, Vec<&RunRow>)| {
+        !STORE.is_said(own_a, own_b) && STORE.difference(own_a, own_b).is_some()
+    };
+    if cells.iter().any(untold) {
+        text.push_str("One of the two does not say in which store its queue was (column `store`).\n");
+    }
     let built: BTreeSet<String> = cells
         .iter()
         .flat_map(|(_, subject, own_a, own_b)| {
@@ -197,6 +208,11 @@ impl Condition {
         rows.iter().map(|row| (self.of)(row)).collect()
     }
 
+    /// Both runs say it in every row.
+    fn is_said(&self, a: &[&RunRow], b: &[&RunRow]) -> bool {
+        a.iter().chain(b).all(|row| !(self.of)(row).is_empty())
+    }
+
     fn difference(&self, a: &[&RunRow], b: &[&RunRow]) -> Option<String> {
         let (a, b) = (self.values(a), self.values(b));
         (a != b).then(|| format!("{} ({} and {})", self.name, joined(&a), joined(&b)))
@@ -220,6 +236,8 @@ const PLACEMENT: Condition =
 const GROUPING: Condition =
     Condition { name: "grouping", of: |row| row.grouping.map_or("", Grouping::as_str).to_owned() };
 const DURABILITY: Condition = Condition { name: "durability", of: |row| row.durability.clone() };
+/// Not in older files.
+const STORE: Condition = Condition { name: "store", of: |row| row.store.clone() };
 const TLS: Condition = Condition { name: "tls", of: |row| row.tls.clone() };
 const CARRIED: Condition =
     Condition { name: "messages_per_connection", of: |row| number(row.messages_per_connection) };
@@ -255,18 +273,19 @@ fn values_of(rows: &[&RunRow], name: &str) -> String {
         .map_or(String::new(), |values| spread(values.median(), values.min(), values.max()))
 }
 
-fn unequal_durability(grid: &Grid) -> String {
-    let promise = |subject: &String| {
+/// Says of a run whose subjects differ in a column what each has there.
+fn unequal(grid: &Grid, column: &Condition, what: &str) -> String {
+    let value = |subject: &String| {
         let rows: Vec<&RunRow> = grid.points.iter().flat_map(|point| grid.rows(subject, point)).collect();
-        (subject.clone(), DURABILITY.values(&rows))
+        (subject.clone(), column.values(&rows))
     };
-    let promises: Vec<(String, BTreeSet<String>)> = grid.subjects.iter().map(promise).collect();
-    if promises.iter().all(|(_, durability)| *durability == promises[0].1) {
+    let values: Vec<(String, BTreeSet<String>)> = grid.subjects.iter().map(value).collect();
+    if values.iter().all(|(_, one)| *one == values[0].1) {
         return String::new();
     }
     let words: Vec<String> =
-        promises.iter().map(|(subject, durability)| format!("{subject} {}", joined(durability))).collect();
-    format!("\nThe subjects do not promise the same durability: {}.\n", words.join(", "))
+        values.iter().map(|(subject, one)| format!("{subject} {}", joined(one))).collect();
+    format!("\nThe subjects {what}: {}.\n", words.join(", "))
 }
 
 fn extent(grid: &Grid) -> String {

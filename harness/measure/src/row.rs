@@ -100,6 +100,9 @@ pub struct RunRow {
     /// Whose rules decided what was delivered next.
     #[serde(default)]
     pub scheduler: String,
+    /// How the queue was kept on disk; empty where it was not said, as in older files.
+    #[serde(default)]
+    pub store: String,
     /// Where some destinations drip, as are the next five: good mail delivered, by that which came in.
     #[serde(default, serialize_with = "figure")]
     pub good_kept: Option<f64>,
@@ -198,6 +201,7 @@ impl RunRow {
             kernel_agents_peak_bytes: None,
             littles_law_ratio: None,
             scheduler: String::new(),
+            store: String::new(),
             good_kept: None,
             good_throughput_msg_per_s: None,
             good_delay_p50_s: None,

@@ -162,12 +162,13 @@ fn comparisons_are_what_they_were() {
 #[test]
 fn what_must_not_be_mixed_is_not() {
     let a = run("a", |_| {});
-    let cases: [(Change, &str); 4] = [
+    let cases: [(Change, &str); 5] = [
         (
             |row| row.load_model = "concurrent".to_owned(),
             "a and b differ in load_model (preload and concurrent)",
         ),
         (|row| row.durability = "none".to_owned(), "a and b differ in durability (full and none)"),
+        (|row| row.store = "files".to_owned(), "a and b differ in store (segments and files)"),
         (
             |row| row.grouping = Some(measure::Grouping::Session),
             "a and b differ in grouping (cgroup and session)",
@@ -189,6 +190,41 @@ fn what_must_not_be_mixed_is_not() {
     assert_eq!(refusal.message, "a: no subject is called `evnet`");
 }
 
+/// A file from before the column `store` is read, and a comparison with it says that it lacks it.
+#[test]
+fn an_older_file_is_read_and_what_it_does_not_say_is_said() {
+    let text = std::fs::read_to_string(data("runs.csv")).expect("the data is there");
+    let older: String = {
+        let columns: Vec<&str> = text.lines().next().expect("a header").split(',').collect();
+        let at = columns.iter().position(|column| *column == "store").expect("has the column");
+        let without = |line: &str| -> String {
+            let cells = line.split(',').enumerate().filter(|(column, _)| *column != at);
+            cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",") + "\n"
+        };
+        text.lines().map(without).collect()
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("runs.csv");
+    std::fs::write(&path, older).expect("written");
+    let older = Run::read(&path).expect("is read");
+    assert!(older.rows.iter().all(|row| row.store.is_empty()));
+    let untold = "does not say in which store its queue was";
+    let newer = run("newer", |_| {});
+    for (a, b, is_said) in [(&older, &newer, true), (&newer, &older, true), (&older, &older, false)] {
+        assert_eq!(of_runs(a, b).expect("is compared").contains(untold), is_said);
+    }
+    let mixed = run("mixed", |row| {
+        if row.subject == "event" {
+            row.store = "files".to_owned();
+        }
+    });
+    let said = of_subjects(&mixed).expect("one run");
+    assert!(
+        said.contains("do not keep their queues in the same store: process segments, event files."),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_its_line() {
     let good = std::fs::read_to_string(data("runs.csv")).expect("the data is there");
@@ -199,7 +235,7 @@ fn a_file_that_cannot_be_read_is_named_with_its_line() {
         (good.replacen("1,quick", "9,quick", 1), "x.csv:2: schema_version 9 is newer"),
         (good.replacen("valid,", "sound,", 1), "x.csv:1: has no column `valid`"),
         (good.lines().take(1).collect(), "x.csv: has no rows"),
-        (good.clone() + "1,quick\n", "x.csv:14: 2 cells, where the header has 59 columns"),
+        (good.clone() + "1,quick\n", "x.csv:14: 2 cells, where the header has 60 columns"),
     ];
     for (text, expected) in cases {
         assert_ne!(text, good);

@@ -316,6 +316,7 @@ fn describe(rig: &Rig, conditions: &Conditions, trial: &Trial) -> RunRow {
         row.agents_max = Some(dial.agents_max);
         row.connections_per_agent = Some(dial.connections_per_agent);
         row.durability = dial.durability.as_str().to_owned();
+        row.store = dial.spool.as_str().to_owned();
         row.scheduler = dial.queue.scheduler.unwrap_or(SchedulerWord::Mailrig).as_str().to_owned();
     }
     row.load_model = trial.load.model.as_str().to_owned();

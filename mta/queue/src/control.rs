@@ -5,7 +5,7 @@ use crate::view::{Filter, Row};
 use delivery::{BadQueueId, QueueId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -82,13 +82,34 @@ impl TryFrom<String> for Id {
 pub enum Piece {
     Begin(Row),
     Data(String),
+    /// Is answered when the message is durable. It is held until its client confirms it.
     End,
+    Confirm,
+    /// Whether a message that was begun is in the queue.
+    Known(Id),
 }
 
 /// A message that is being imported.
 pub struct Imported {
     pub incoming: spool::Incoming,
     pub stored: spool::Stored,
+}
+
+/// What the clients have in hand.
+#[derive(Default)]
+pub struct Imports {
+    pub begun: HashMap<u64, Imported>,
+    pub writing: HashSet<QueueId>,
+    /// Durable, and held until its client knows that it has been told so.
+    pub unconfirmed: HashMap<u64, (QueueId, spool::Stored)>,
+}
+
+impl Imports {
+    pub fn has_in_hand(&self, id: QueueId) -> bool {
+        self.writing.contains(&id)
+            || self.begun.values().any(|one| one.incoming.id() == id)
+            || self.unconfirmed.values().any(|one| one.0 == id)
+    }
 }
 
 struct Client {

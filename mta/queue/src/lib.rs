@@ -9,6 +9,7 @@ mod control;
 mod delivering;
 mod endings;
 mod giving_up;
+mod import;
 mod intake;
 mod log;
 mod mail;

@@ -1,7 +1,7 @@
 //! The loop of the queue manager.
 
 use crate::agents::Agents;
-use crate::control::{Control, Imported};
+use crate::control::{Control, Imports};
 use crate::endings::End;
 use crate::intake::Intake;
 use crate::log::Log;
@@ -18,7 +18,7 @@ use crate::writer::{Done, Writer};
 use delivery::{EpochMs, RecipientState};
 use scheduler::{EntryId, Scheduler};
 use spool::{Spool, Status, Stored};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -72,8 +72,7 @@ pub(crate) struct Manager {
     pub(crate) control: Control,
     /// Clients that wait for agents, and since when.
     pub(crate) ramps: Vec<(u64, Instant)>,
-    /// Messages that are being imported, by the client that has them.
-    pub(crate) imports: HashMap<u64, Imported>,
+    pub(crate) imports: Imports,
 }
 
 /// Now on the wall clock.
@@ -116,7 +115,7 @@ impl Manager {
             bounces: 0,
             space: Space::new(policy.space_min_bytes),
             ramps: Vec::new(),
-            imports: HashMap::new(),
+            imports: Imports::default(),
             settings,
             poller,
             spool,
@@ -139,6 +138,8 @@ impl Manager {
                 }
             })
             .map_err(io::Error::other)?;
+        // what a start needs for the time of it lies between what stays
+        sys::memory::trim_heap();
         for one in &recovery.quarantined {
             let moved_to = one.moved_to.display();
             self.log.event(&format!("a corrupt queue file was moved to {moved_to}: {}", one.damage));
@@ -201,8 +202,7 @@ impl Manager {
                     self.obey(client, command);
                 }
                 if !self.control.has(client) {
-                    // a half import is forgotten with whom it came from
-                    self.imports.remove(&client);
+                    self.importer_gone(client);
                 }
                 Ok(())
             }
@@ -369,7 +369,9 @@ impl Manager {
                         Err(error) => self.bounce_failed(original, &recipients, &error),
                     }
                 }
-                Done::Imported { client, stored, result } => self.imported(client, stored, result),
+                Done::Imported { client, begun, stored, result } => {
+                    self.imported(client, begun, stored, result);
+                }
                 Done::Alarm { error } => {
                     self.alarms += 1;
                     self.log.event(&error.to_string());

@@ -1,6 +1,5 @@
 //! The operator's commands about queued messages, while mail flows. Each is bounded: a list goes in pages.
 
-use crate::control::{Imported, Piece};
 use crate::manager::{Manager, epoch_now};
 use crate::view::{self, Act, Filter, RECIPIENTS_LISTED, Row};
 use crate::writer::Job;
@@ -35,7 +34,7 @@ struct Tally {
     missing: u64,
 }
 
-fn refused(error: impl std::fmt::Display) -> Value {
+pub(crate) fn refused(error: impl std::fmt::Display) -> Value {
     json!({"ok": false, "error": error.to_string()})
 }
 
@@ -200,50 +199,5 @@ impl Manager {
             message.status.clone_from(&status);
         }
         self.writer.submit(Job::Update { id, status });
-    }
-
-    /// Takes in a message that was exported; answers when it is durable.
-    pub(crate) fn import(&mut self, client: u64, piece: Piece) {
-        let answer = match piece {
-            Piece::Begin(row) => row.stored().and_then(|stored| {
-                let incoming =
-                    self.spool.begin(stored.envelope.clone()).map_err(|error| error.to_string())?;
-                self.imports.insert(client, Imported { incoming, stored });
-                Ok(())
-            }),
-            Piece::Data(text) => match (self.imports.get_mut(&client), view::bytes_of(&text)) {
-                (Some(import), Some(bytes)) => {
-                    import.stored.content_bytes = import.incoming.content_bytes() + bytes.len() as u64;
-                    import.incoming.write(&bytes).map_err(|error| error.to_string())
-                }
-                (None, _) => Err("no import has begun".to_owned()),
-                (_, None) => Err("content has characters above 255".to_owned()),
-            },
-            Piece::End => match self.imports.remove(&client) {
-                Some(Imported { incoming, stored }) => {
-                    self.writer.submit(Job::Import { client, incoming, stored });
-                    return;
-                }
-                None => Err("no import has begun".to_owned()),
-            },
-        };
-        if answer.is_err() {
-            self.imports.remove(&client);
-        }
-        self.control.answer(client, &answer.map_or_else(refused, |()| json!({"ok": true})));
-    }
-
-    pub(crate) fn imported(&mut self, client: u64, stored: Stored, result: Result<QueueId, SpoolError>) {
-        match result {
-            Ok(id) => {
-                let Stored { envelope, status, content_bytes } = &stored;
-                self.log.queued(id, &envelope.reverse_path, *content_bytes, envelope.recipients.len());
-                self.writer.submit(Job::Update { id, status: status.clone() });
-                let unroutable = self.mail.admit(id, stored);
-                self.unroutable(id, unroutable);
-                self.control.answer(client, &json!({"ok": true, "id": id.to_string()}));
-            }
-            Err(error) => self.control.answer(client, &refused(error)),
-        }
     }
 }

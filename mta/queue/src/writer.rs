@@ -87,6 +87,7 @@ pub enum Done {
     },
     Imported {
         client: u64,
+        begun: QueueId,
         stored: Stored,
         result: Result<QueueId, SpoolError>,
     },
@@ -258,9 +259,10 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
         // what is asked for meanwhile is answered by this turn; a busy writer is not to wake it each time
         std::thread::sleep(UPKEEP_PAUSE);
         while wanted.try_recv().is_ok() {}
+        let mut did_much = false;
         loop {
             match spool.tend() {
-                Ok(true) => {}
+                Ok(true) => did_much = true,
                 Ok(false) => break,
                 Err(error) => {
                     results.add(vec![Done::Alarm { error }]);
@@ -273,6 +275,9 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
                 }
             }
         }
+        if did_much {
+            sys::memory::trim_heap();
+        }
     }
 }
 
@@ -280,7 +285,7 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
 enum Asked {
     Commit { message: u64, envelope: Envelope, size_bytes: u64 },
     Bounce { original: QueueId, envelope: Envelope, size_bytes: u64, recipients: Vec<u16> },
-    Import { client: u64, stored: Stored },
+    Import { client: u64, begun: QueueId, stored: Stored },
     Other { id: QueueId, doing: &'static str },
 }
 
@@ -307,7 +312,7 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
                 }
             }
             Job::Import { client, incoming, stored } => {
-                asked.push(Asked::Import { client, stored });
+                asked.push(Asked::Import { client, begun: incoming.id(), stored });
                 changes.push(Change::Commit(incoming));
             }
             Job::Update { id, status } => {
@@ -328,7 +333,7 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
             Asked::Bounce { original, envelope, size_bytes, recipients } => {
                 Some(Done::Bounced { original, recipients, envelope, size_bytes, result })
             }
-            Asked::Import { client, stored } => Some(Done::Imported { client, stored, result }),
+            Asked::Import { client, begun, stored } => Some(Done::Imported { client, begun, stored, result }),
             Asked::Other { id, doing } => result.err().map(|error| Done::Failed { id, doing, error }),
         });
     }
@@ -340,3 +345,6 @@ fn receive(spool: &dyn Spool, envelope: Envelope, content: &[u8]) -> Result<Inco
     incoming.write(content)?;
     Ok(incoming)
 }
+
+#[cfg(test)]
+mod tests;

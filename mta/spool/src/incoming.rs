@@ -2,10 +2,10 @@
 //!
 //! Receiving never buffers without bound, and whatever is dropped before its commit leaves nothing behind.
 
-use crate::INLINE_CONTENT_BYTES;
 use crate::error::SpoolError;
 use crate::files::Draft;
 use crate::message::{self, Header};
+use crate::{INLINE_CONTENT_BYTES, Status};
 use delivery::{Envelope, QueueId};
 
 /// A message between `begin` and `commit`.
@@ -37,6 +37,14 @@ impl Incoming {
     /// It will have a file of its own, whatever the store.
     pub fn is_large(&self) -> bool {
         !self.draft.is_empty()
+    }
+
+    /// Has it kept as something that was queued elsewhere. To be called before any content is written.
+    pub fn set_status(&mut self, status: &Status) {
+        assert!(self.header.content_bytes == 0 && status.states.len() == self.header.recipients as usize);
+        let bytes = message::encode_status(self.header.id, status);
+        let start = message::SCHEDULE_OFFSET as usize;
+        self.buffer[start..start + bytes.len()].copy_from_slice(&bytes);
     }
 
     /// Takes a piece of content. After an error the message can only be dropped.

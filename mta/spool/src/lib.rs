@@ -149,6 +149,8 @@ pub struct Recovery {
     pub finished: u64,
     /// Given to the caller as due at once, because their schedule was damaged.
     pub rescheduled: u64,
+    /// Files that did not have to be read, since a summary says what is in them.
+    pub summaries: u64,
     pub quarantined: Vec<Quarantined>,
 }
 

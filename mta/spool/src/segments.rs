@@ -1,10 +1,11 @@
 //! The spool that keeps many messages in a file, and syncs once for all that wait.
 //!
 //! ```text
-//! DIR/format            "mailrig spool 2"; else as `files` has it, whose folders are all there
-//! DIR/segments/N        records, one behind the other; N in eight hexadecimal digits
-//! DIR/segments/N.spare  the file of a dead segment, to be used again
-//! DIR/queue/            messages above 64 KiB in files of their own, and what was here before segments were
+//! DIR/format              "mailrig spool 2"; else as `files` has it, whose folders are all there
+//! DIR/segments/N          records, one behind the other; N in eight hexadecimal digits
+//! DIR/segments/N.summary  what a start has to know of N
+//! DIR/segments/N.spare    the file of a dead segment, to be used again
+//! DIR/queue/              messages above 64 KiB in files of their own, and what was here before segments were
 //! ```
 //!
 //! A message with its envelope is one record; so are each later status of it and its removal. All are appended to the
@@ -25,6 +26,7 @@
 //! | removal, after its sync | no message | never delivered again |
 //! | copy to the newest segment, synced | the message twice | the newer copy is taken |
 //! | old segment given back | the copy | queued |
+//! | summary written | any part of it | the segment is read unless it is whole |
 //!
 //! A large message is a file of its own with Postfix's rules (see [`crate::files`]), so that an agent can be given a
 //! descriptor that reaches this one message; its statuses and its removal are records as everybody's.
@@ -37,6 +39,7 @@ mod read;
 mod record;
 mod recovery;
 mod scan;
+mod summary;
 mod table;
 
 use crate::disk::{Disk, Local};

@@ -2,6 +2,8 @@
 
 #[path = "simulation/disk.rs"]
 mod disk;
+#[path = "segments/summaries.rs"]
+mod summaries;
 
 use delivery::{Envelope, EpochMs, QueueId, RecipientState};
 use disk::{Faults, SimulatedDisk};

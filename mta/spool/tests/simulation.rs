@@ -1,7 +1,7 @@
 //! The segment store on a disk that fails in every way that disks do, under a seed: nothing that was accepted is
 //! lost, nothing that was durably final is delivered again.
 //!
-//! `SPOOL_SEEDS=100000` tries more of them, `SPOOL_SEED=N` one again.
+//! `SPOOL_SEEDS=100000` tries more of them, `SPOOL_SEEDS=100000..150000` others, `SPOOL_SEED=N` one again.
 
 #[path = "simulation/disk.rs"]
 mod disk;
@@ -9,6 +9,7 @@ mod disk;
 use delivery::{Envelope, EpochMs, QueueId, RecipientState};
 use disk::{Faults, SimulatedDisk};
 use smtp::{ForwardPath, ReversePath};
+use spool::disk::Disk;
 use spool::files::FilesSpool;
 use spool::segments::{Options, SegmentSpool};
 use spool::{Change, Content, Durability, Spool, SpoolError, Status};
@@ -47,6 +48,8 @@ struct Run<'a> {
     expected: BTreeMap<QueueId, Expected>,
     /// Of the change whose outcome nobody heard.
     restarts: u32,
+    /// Segments that a start did not read.
+    summaries: u64,
 }
 
 fn options() -> Options {
@@ -95,7 +98,8 @@ impl<'a> Run<'a> {
         let spool = over(&disk, &corrupt, files);
         spool.recover(&mut |id, _| panic!("{id} in an empty spool")).expect("an empty disk");
         disk.set_faults(faults);
-        Run { seed, random, faults, disk, corrupt, files, spool, expected: BTreeMap::new(), restarts: 0 }
+        let (expected, restarts, summaries) = (BTreeMap::new(), 0, 0);
+        Run { seed, random, faults, disk, corrupt, files, spool, expected, restarts, summaries }
     }
 
     fn some_queued(&mut self) -> Option<QueueId> {
@@ -186,6 +190,21 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A summary may be lost, torn, of another segment or damaged: it is never missed and never believed.
+    fn tamper(&mut self) {
+        let mut names = self.disk.names().expect("the disk is well");
+        names.retain(|name| name.ends_with(".summary"));
+        let Some(name) = self.random.choice(&names) else { return };
+        let bytes = self.disk.bytes(name);
+        match self.random.u32(0..8) {
+            0 => self.disk.remove(name).expect("is there"),
+            1 => self.disk.replace(name, &bytes[..self.random.usize(0..=bytes.len())]),
+            2 => self.disk.replace(name, &self.disk.bytes(self.random.choice(&names).expect("one at least"))),
+            3 if !bytes.is_empty() => self.disk.flip(name, self.random.usize(0..bytes.len() * 8)),
+            _ => {}
+        }
+    }
+
     fn remove_some(&mut self) {
         let Some(id) = self.some_queued() else { return };
         let one = self.expected.get_mut(&id).expect("chosen from these");
@@ -227,12 +246,13 @@ impl<'a> Run<'a> {
             }
         }
         self.disk.set_faults(Faults::default());
+        self.tamper();
         self.spool = over(&self.disk, &self.corrupt, self.files);
         let mut found = BTreeMap::new();
         let recovery = self.spool.recover(&mut |id, stored| {
             assert!(found.insert(id, stored).is_none(), "{id} comes twice");
         });
-        recovery.expect("the disk is well again");
+        self.summaries += recovery.expect("the disk is well again").summaries;
         let seed = self.seed;
         for (id, one) in &mut self.expected {
             let Some(stored) = found.remove(id) else {
@@ -268,49 +288,55 @@ impl<'a> Run<'a> {
     }
 }
 
-fn run(seed: u64, files: &Arc<FilesSpool>) -> (u32, usize) {
+/// Restarts, messages and summaries that were believed.
+fn run(seed: u64, files: &Arc<FilesSpool>) -> [u64; 3] {
     let mut run = Run::new(seed, files);
     for _ in 0..STEPS {
         run.step();
     }
     run.restart();
-    (run.restarts, run.expected.values().filter(|one| one.accepted).count())
+    let messages = run.expected.values().filter(|one| one.accepted).count() as u64;
+    [u64::from(run.restarts), messages, run.summaries]
 }
 
 #[test]
 fn no_seed_loses_or_repeats_what_was_durable() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("SPOOL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SPOOL_SEEDS").unwrap_or(SEEDS),
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    let seeds = match (std::env::var("SPOOL_SEED"), std::env::var("SPOOL_SEEDS")) {
+        (Ok(seed), _) => number(&seed)..number(&seed) + 1,
+        (_, Ok(seeds)) => match seeds.split_once("..") {
+            Some((from, to)) => number(from)..number(to),
+            None => 0..number(&seeds),
+        },
+        _ => 0..SEEDS,
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let began = std::time::Instant::now();
-    let totals: Vec<(u64, u64)> = std::thread::scope(|scope| {
+    let totals: Vec<[u64; 3]> = std::thread::scope(|scope| {
         let work = |thread: u64| {
             let seeds = seeds.clone();
             move || {
                 let folder = tempfile::tempdir().expect("a folder");
                 let files = FilesSpool::open(folder.path(), Durability::None).expect("opens");
                 let files = Arc::new(files);
-                let (mut restarts, mut messages) = (0, 0);
+                let mut total = [0; 3];
                 for seed in seeds.filter(|seed| seed % threads == thread) {
                     let one = std::panic::catch_unwind(|| run(seed, &files));
                     let one = one.unwrap_or_else(|_| panic!("run it again: SPOOL_SEED={seed}"));
-                    restarts += u64::from(one.0);
-                    messages += one.1 as u64;
+                    total.iter_mut().zip(one).for_each(|(total, one)| *total += one);
                 }
-                (restarts, messages)
+                total
             }
         };
         let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(work(thread))).collect();
         workers.into_iter().map(|worker| worker.join().expect("no seed fails")).collect()
     });
-    let (restarts, messages) = totals.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let [restarts, messages, summaries] = [0, 1, 2].map(|at| totals.iter().map(|one| one[at]).sum::<u64>());
     println!(
-        "{} seeds in {:.1} s: {restarts} restarts, {messages} messages",
+        "{} seeds in {:.1} s: {restarts} restarts, {messages} messages, {summaries} summaries believed",
         seeds.end - seeds.start,
         began.elapsed().as_secs_f64()
     );
     assert!(messages > restarts, "the simulation does something");
+    assert!(summaries > 0 || seeds.end - seeds.start < SEEDS, "no start had the use of a summary");
 }

@@ -1,14 +1,16 @@
 //! The queue of an MTA that runs: one JSON object a line, both ways.
 
-use super::{Act, Filter, Row, Tally};
+use super::{Act, Filter, Row, Step, Tally};
 use queue::view;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A queue manager that reads a large message from a slow disk takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Looks at what the MTA is about to end.
+const WAIT: Duration = Duration::from_millis(20);
 /// Content in one command.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -90,8 +92,14 @@ impl Running {
         self.ask(&json!({"command": "reload"})).map(drop)
     }
 
-    pub(super) fn import(&mut self, row: &Row, content: &mut dyn Read) -> Result<String, String> {
-        self.ask(&json!({"command": "import", "piece": {"begin": row}}))?;
+    pub(super) fn import(
+        &mut self,
+        row: &Row,
+        content: &mut dyn Read,
+        step: &mut dyn FnMut(Step<'_>) -> Result<(), String>,
+    ) -> Result<String, String> {
+        let begun = self.ask(&json!({"command": "import", "piece": {"begin": row}}))?;
+        step(Step::Begun(begun["id"].as_str().ok_or("the MTA answered without an id")?))?;
         let mut left = row.size_bytes;
         let mut piece = vec![0; PIECE_BYTES];
         while left > 0 {
@@ -102,7 +110,23 @@ impl Running {
             left -= count as u64;
         }
         let answer = self.ask(&json!({"command": "import", "piece": "end"}))?;
+        step(Step::Kept)?;
+        self.ask(&json!({"command": "import", "piece": "confirm"}))?;
         Ok(answer["id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(super) fn was_imported(&mut self, id: &str) -> Result<bool, String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(&json!({"command": "import", "piece": {"known": id}}))?;
+            if let Some(known) = answer["known"].as_bool() {
+                return Ok(known);
+            }
+            if Instant::now() > end {
+                return Err(format!("{id} is being imported by another; let that end first"));
+            }
+            std::thread::sleep(WAIT);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The queue of an MTA that does not run: its spool, locked as long as this works on it.
 
-use super::{Act, Filter, Row, Standing, Tally};
+use super::{Act, Filter, Row, Standing, Step, Tally};
 use crate::config::Config;
 use delivery::{EpochMs, QueueId};
 use queue::view::RECIPIENTS_LISTED;
@@ -123,14 +123,29 @@ impl Stopped {
         self.spool.sync().map_err(said)
     }
 
-    pub(super) fn import(&mut self, row: &Row, content: &mut dyn Read) -> Result<String, String> {
-        let stored = row.stored()?;
-        let mut incoming = self.spool.begin(stored.envelope).map_err(said)?;
+    pub(super) fn import(
+        &mut self,
+        row: &Row,
+        content: &mut dyn Read,
+        step: &mut dyn FnMut(Step<'_>) -> Result<(), String>,
+    ) -> Result<String, String> {
+        let Stored { envelope, status, .. } = row.stored()?;
+        let mut incoming = self.spool.begin(envelope).map_err(said)?;
+        incoming.set_status(&Status { held: true, ..status.clone() });
+        let id = incoming.id();
+        step(Step::Begun(&id.to_string()))?;
         copy(content, row.size_bytes, &mut incoming)?;
-        let id = self.spool.commit(incoming).map_err(said)?;
-        self.spool.update(id, stored.status.clone()).map_err(said)?;
-        self.messages.insert(id, stored.status);
+        self.spool.commit(incoming).map_err(said)?;
+        step(Step::Kept)?;
+        if !status.held {
+            self.spool.update(id, status.clone()).map_err(said)?;
+        }
+        self.messages.insert(id, status);
         Ok(id.to_string())
+    }
+
+    pub(super) fn was_imported(&mut self, id: &str) -> Result<bool, String> {
+        Ok(self.messages.contains_key(&parse(id)?))
     }
 }
 

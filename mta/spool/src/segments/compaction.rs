@@ -1,4 +1,5 @@
-//! Gives space back: segments with nothing of use at once, those with little after copying it to the newest.
+//! Gives space back: segments with nothing of use at once, those with little after copying it to the newest. Those that
+//! stay get a summary.
 //!
 //! One segment at a time, and its file is gone before another's goes: a removal is remembered only as long as the
 //! segment lives that it was removed from, so no older copy may be anywhere.
@@ -7,9 +8,10 @@ use super::index::Place;
 use super::log::{Failure, Item, Note};
 use super::record::{HEADER_BYTES, Header, Kind, OWN_FILE, Seen, space};
 use super::scan::{Found, scan};
-use super::{SegmentSpool, lock};
-use crate::SpoolError;
+use super::table::Summarized;
+use super::{SegmentSpool, is_full, lock, summary};
 use crate::disk::DiskFile;
+use crate::{Durability, SpoolError};
 use delivery::QueueId;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use std::sync::Arc;
 const SEALED_FREE_OF_CARE: usize = 4;
 /// A segment with less of use than this share of its size is worth copying.
 const LIVE_SHARE: u64 = 4;
+/// The newest sealed segments have no summary: where mail only passes through, they are dead before it is of use.
+const UNSUMMARIZED: usize = 2;
 /// Copied in one step.
 const STEP_BYTES: usize = 256 * 1024;
 
@@ -45,6 +49,7 @@ pub(super) fn step(spool: &SegmentSpool) -> Result<bool, SpoolError> {
     match choose(spool) {
         None => Ok(false),
         Some(Choice::Dead(number)) => free(spool, number),
+        Some(Choice::Plain(number)) => summarize(spool, number),
         Some(Choice::Sparse(number)) => {
             *compaction = Some(begin(spool, number)?);
             Ok(true)
@@ -55,6 +60,8 @@ pub(super) fn step(spool: &SegmentSpool) -> Result<bool, SpoolError> {
 enum Choice {
     Dead(u32),
     Sparse(u32),
+    /// It is to get a summary.
+    Plain(u32),
 }
 
 fn choose(spool: &SegmentSpool) -> Option<Choice> {
@@ -67,14 +74,44 @@ fn choose(spool: &SegmentSpool) -> Option<Choice> {
     if let Some((number, _)) = sealed.clone().find(|(number, segment)| table.is_dead(**number, segment)) {
         return Some(Choice::Dead(*number));
     }
-    if sealed.clone().count() <= SEALED_FREE_OF_CARE {
-        return None;
+    let count = sealed.clone().count();
+    let plain = sealed.clone().take(count.saturating_sub(UNSUMMARIZED));
+    let plain = plain.clone().find(|(_, segment)| segment.summary == Summarized::No && !segment.is_lost);
+    let plain = plain.map(|(number, _)| Choice::Plain(*number));
+    if count <= SEALED_FREE_OF_CARE {
+        return plain;
     }
     let worth = u64::from(spool.options.segment_bytes) / LIVE_SHARE;
     let live = |segment: &super::table::Segment| {
         segment.live_bytes + u64::from(segment.live_states) * super::record::UNIT as u64
     };
-    sealed.find(|(_, segment)| live(segment) < worth).map(|(number, _)| Choice::Sparse(*number))
+    sealed.find(|(_, segment)| live(segment) < worth).map(|(number, _)| Choice::Sparse(*number)).or(plain)
+}
+
+/// Writes what a start has to know of a segment, so that it need not read it.
+fn summarize(spool: &SegmentSpool, number: u32) -> Result<bool, SpoolError> {
+    let file = lock(&spool.table).segments[&number].file.clone();
+    let sync = spool.options.durability == Durability::Full;
+    let written = summary::write(&*spool.disk, &*file, number, spool.options.segment_bytes, sync);
+    let refuse = || {
+        // half of one is not trusted, so it does no harm where it can't be removed
+        let _ = spool.disk.remove(&summary::file_name(number));
+        lock(&spool.table).segments.get_mut(&number).expect("only this thread gives it back").summary =
+            Summarized::Refused;
+    };
+    match written {
+        Ok(messages) => {
+            spool.put_missing_aside(number, &messages).inspect_err(|_| refuse())?;
+            lock(&spool.table).segments.get_mut(&number).expect("only this thread gives it back").summary =
+                Summarized::Yes;
+            Ok(true)
+        }
+        Err(error) => {
+            refuse();
+            let path = spool.options.path.join("segments").join(summary::file_name(number));
+            if is_full(&error) { Ok(true) } else { Err(SpoolError::io("write the summary", &path, error)) }
+        }
+    }
 }
 
 /// Removals of files of their own are of use until those files can't come back.
@@ -101,10 +138,13 @@ fn free(spool: &SegmentSpool, number: u32) -> Result<bool, SpoolError> {
 /// Finds what is of use in a segment.
 fn begin(spool: &SegmentSpool, number: u32) -> Result<Compaction, SpoolError> {
     let file = lock(&spool.table).segments[&number].file.clone();
-    let mut messages = Vec::new();
+    let (mut messages, mut whole) = (Vec::new(), Vec::new());
     let mut states: HashMap<QueueId, (u32, Header)> = HashMap::new();
     scan(&*file, number, spool.options.segment_bytes, &mut |found| {
         let Found::Record { header, offset, .. } = found else { return };
+        if header.kind == Kind::Message {
+            whole.push((header.id, Place::new(number, offset, header.space())));
+        }
         match header.kind {
             Kind::State => {
                 let latest = states.entry(header.id).or_insert((offset, header));
@@ -116,6 +156,7 @@ fn begin(spool: &SegmentSpool, number: u32) -> Result<Compaction, SpoolError> {
         }
     })
     .map_err(|error| spool.unreadable(Place::new(number, 0, 0), error))?;
+    spool.put_missing_aside(number, &whole)?;
     let mut rest: Vec<_> = messages.into_iter().chain(states.into_values()).collect();
     rest.sort_unstable_by_key(|(offset, _)| std::cmp::Reverse(*offset));
     Ok(Compaction { segment: number, file, rest })

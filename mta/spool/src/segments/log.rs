@@ -5,12 +5,12 @@
 
 use super::index::{Place, SEGMENT_BYTES_MAX};
 use super::record::{HEADER_BYTES, Header, Kind, UNIT, space};
-use super::table::{Segment, Table};
-use super::{Options, is_full, lock};
+use super::table::{Segment, Summarized, Table};
+use super::{Options, is_full, lock, summary};
 use crate::disk::{Disk, DiskFile};
 use crate::{Durability, SpoolError};
 use delivery::QueueId;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -205,7 +205,6 @@ impl Log {
             return Err(self.lose(table, true, error));
         }
         active.offset = at;
-        lock(table).segments.get_mut(&number).expect("the active segment is known").end = at;
         if sync { self.sync_wrote(table, true) } else { Ok(()) }?;
         Ok(places)
     }
@@ -308,8 +307,16 @@ impl Log {
     /// Gives the file of a dead segment back. On return it will not be found by a recovery.
     pub(super) fn free(&mut self, table: &Mutex<Table>, number: u32) -> Result<(), SpoolError> {
         let (name, spare) = (file_name(number), file_name(number) + SPARE_SUFFIX);
+        // first, so that no summary is ever without its segment but by a loss of power
+        let forgotten = match self.disk.remove(&summary::file_name(number)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
         let keep = self.spare.len() < SPARE_MAX && !lock(table).segments[&number].is_lost;
-        let freed = if keep { self.disk.rename(&name, &spare) } else { self.disk.remove(&name) };
+        let freed = forgotten.and_then(|()| {
+            lock(table).segments.get_mut(&number).expect("it is given back").summary = Summarized::No;
+            if keep { self.disk.rename(&name, &spare) } else { self.disk.remove(&name) }
+        });
         freed
             .and_then(|()| self.disk.sync_names())
             .map_err(|error| SpoolError::io("give back the segment", &self.path(number), error))?;

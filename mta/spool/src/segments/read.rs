@@ -5,7 +5,11 @@ use super::record::{HEADER_BYTES, Header, OWN_FILE, Seen};
 use super::{SegmentSpool, lock, log};
 use crate::{Damage, SpoolError, Status, Stored, message};
 use delivery::QueueId;
+use std::collections::HashSet;
 use std::io;
+
+/// Messages looked at in one go.
+const PAGE: usize = 4096;
 
 impl SegmentSpool {
     /// The header and body of the record that the message has now.
@@ -50,6 +54,53 @@ impl SegmentSpool {
                 SpoolError::Corrupt { id, moved_to: moved_to.path, damage }
             }
             Err(error) => error,
+        }
+    }
+
+    /// Puts messages aside that should be in this segment and were not `found` when all of it was read, each where it
+    /// was found. The error is the first message's, or the disk's.
+    pub(super) fn put_missing_aside(
+        &self,
+        number: u32,
+        found: &[(QueueId, Place)],
+    ) -> Result<(), SpoolError> {
+        let mut live_bytes = 0;
+        for some in found.chunks(PAGE) {
+            let table = lock(&self.table);
+            let live = some.iter().filter(|(id, place)| table.is_at(*id, *place));
+            live_bytes += live.map(|(_, place)| u64::from(place.space())).sum::<u64>();
+        }
+        // a removal in between brings us further in vain
+        if lock(&self.table).segments[&number].live_bytes == live_bytes {
+            return Ok(());
+        }
+        let found: HashSet<u32> = found.iter().map(|(_, place)| place.offset()).collect();
+        let mut first = None;
+        for id in self.ids_in(number) {
+            let place = lock(&self.table).index.get(id).map(|slot| slot.place);
+            if let Some(place) = place
+                && place.segment == number
+                && !found.contains(&place.offset())
+            {
+                match self.damaged(id, place, Damage::RecordChecksum) {
+                    error @ SpoolError::Corrupt { .. } => drop(first.get_or_insert(error)),
+                    error => return Err(error),
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// The messages that are in a segment, in the order of their ids. Looks at all messages that there are.
+    pub(super) fn ids_in(&self, number: u32) -> Vec<QueueId> {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let table = lock(&self.table);
+            let page = table.index.ids_after(after, PAGE);
+            let Some(last) = page.last() else { return ids };
+            after = Some(*last);
+            let is_in = |id: &QueueId| table.index.get(*id).is_some_and(|slot| slot.place.segment == number);
+            ids.extend(page.into_iter().filter(is_in));
         }
     }
 

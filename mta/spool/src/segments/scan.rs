@@ -10,11 +10,11 @@ use crate::disk::DiskFile;
 use delivery::QueueId;
 use std::io;
 
-/// Read at a time; the largest record fits.
-const WINDOW_BYTES: usize = 1 << 20;
+/// Read at a time, or a record if that is larger.
+const WINDOW_BYTES: usize = 256 * 1024;
 
 pub(super) enum Found<'a> {
-    Record { header: Header, offset: u32 },
+    Record { header: Header, offset: u32, body: &'a [u8] },
     Damaged { offset: u32, bytes: &'a [u8], id: Option<QueueId>, damage: Damage },
 }
 
@@ -72,7 +72,7 @@ pub(super) fn scan(
         let record = window.at(offset, space as usize)?;
         let body = record.get(HEADER_BYTES..HEADER_BYTES + header.body_bytes as usize);
         match body.filter(|body| crc32fast::hash(body) == header.body_checksum) {
-            Some(_) => each(Found::Record { header, offset }),
+            Some(body) => each(Found::Record { header, offset, body }),
             None => each(Found::Damaged {
                 offset,
                 bytes: record,

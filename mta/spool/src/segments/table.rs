@@ -8,11 +8,18 @@ use delivery::{QueueId, RecipientState};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+/// Whether a segment has its summary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Summarized {
+    No,
+    Yes,
+    /// It could not be written, and is not tried again before the next start.
+    Refused,
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) file: Arc<dyn DiskFile>,
-    /// Records end here.
-    pub(super) end: u32,
     /// Of messages that are queued.
     pub(super) live_bytes: u64,
     /// State records that are the latest of a queued message.
@@ -28,6 +35,7 @@ pub(super) struct Segment {
     pub(super) is_lost: bool,
     /// There is or was a state record in it.
     pub(super) has_states: bool,
+    pub(super) summary: Summarized,
 }
 
 #[derive(Default)]
@@ -44,7 +52,6 @@ impl Segment {
     pub(super) fn new(file: Arc<dyn DiskFile>) -> Segment {
         Segment {
             file,
-            end: 0,
             live_bytes: 0,
             live_states: 0,
             removals: BTreeMap::new(),
@@ -52,6 +59,7 @@ impl Segment {
             has_shadows: false,
             is_lost: false,
             has_states: false,
+            summary: Summarized::No,
         }
     }
 }
@@ -75,9 +83,8 @@ impl Table {
 
     /// The latest state record of this message is in `segment` now.
     pub(super) fn note_state(&mut self, id: QueueId, segment: u32) {
-        let Some(slot) = self.index.get_mut(id) else { return };
-        let before = std::mem::replace(&mut slot.state_segment, segment);
-        self.drop_state(before);
+        let Some(before) = self.index.change(id, |slot| slot.state_segment = segment) else { return };
+        self.drop_state(before.state_segment);
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.live_states += 1;
             segment.has_states = true;
@@ -99,10 +106,16 @@ impl Table {
         Some(slot)
     }
 
+    pub(super) fn is_at(&self, id: QueueId, place: Place) -> bool {
+        self.index.get(id).is_some_and(|slot| slot.place == place)
+    }
+
     /// The message was copied, if it still is where the copy was made from.
     pub(super) fn relocate(&mut self, id: QueueId, from: Place, to: Place) {
-        let Some(slot) = self.index.get_mut(id).filter(|slot| slot.place == from) else { return };
-        slot.place = to;
+        if !self.is_at(id, from) {
+            return;
+        }
+        self.index.change(id, |slot| slot.place = to);
         self.drop_message(from);
         if let Some(segment) = self.segments.get_mut(&to.segment) {
             segment.live_bytes += u64::from(to.space());

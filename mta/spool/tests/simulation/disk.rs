@@ -173,8 +173,17 @@ impl SimulatedDisk {
         world.is_dead = false;
     }
 
+    /// Puts something else in a file's place, on the disk and in the cache.
+    pub fn replace(&self, name: &str, bytes: &[u8]) {
+        let mut world = self.world();
+        let number = world.names[name];
+        let file = &mut world.files[number];
+        bytes.clone_into(&mut file.seen);
+        bytes.clone_into(&mut file.durable);
+        file.unsynced.clear();
+    }
+
     /// Flips a bit of what is on the disk and in the cache.
-    #[allow(dead_code, reason = "one of the two tests that share this disk has no use for it")]
     pub fn flip(&self, name: &str, bit: usize) {
         let mut world = self.world();
         let number = world.names[name];
@@ -183,7 +192,6 @@ impl SimulatedDisk {
         file.durable.clone_from(&file.seen);
     }
 
-    #[allow(dead_code, reason = "one of the two tests that share this disk has no use for it")]
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         let world = self.world();
         world.files[world.names[name]].seen.clone()
