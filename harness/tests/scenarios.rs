@@ -14,8 +14,8 @@ use support::{Client, DRIVERS, Mta, PATIENCE, Sink, dial};
 /// Ways to start an agent.
 const SPAWNS: [&str; 3] = ["zygote", "exec", "preforked"];
 
-/// Long enough for a busy machine to answer at once in, short enough to wait for.
-const TIMEOUT: &str = "2s";
+/// Long enough for a busy machine to answer at once in, and for what is late; short enough to wait for.
+const TIMEOUT: &str = "3s";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

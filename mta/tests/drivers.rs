@@ -1,8 +1,10 @@
 //! The drivers of many connections by themselves, over the socket that the queue manager would have.
 
 use delivery::wire::split_frame;
-use delivery::{AgentFrame, AgentOptions, Content, DeliveryReport, DeliveryRequest, NextHop, QueueId};
-use smtp::client::Disposition;
+use delivery::{
+    AgentFrame, AgentOptions, Content, ContentAnswer, DeliveryReport, DeliveryRequest, NextHop, QueueId,
+};
+use smtp::client::{Disposition, HopStatus};
 use smtp::{ForwardPath, ReversePath};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -34,6 +36,8 @@ struct Site {
     next_hop: NextHop,
     open: Arc<AtomicUsize>,
     quits: Arc<AtomicUsize>,
+    /// Lines of the last message.
+    heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Site {
@@ -41,17 +45,18 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let next_hop = NextHop::parse(&listener.local_addr().unwrap().to_string()).unwrap();
         let (open, quits) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let site = Site { next_hop, open: open.clone(), quits: quits.clone() };
+        let heard = Arc::new(Mutex::default());
+        let site = Site { next_hop, open: open.clone(), quits: quits.clone(), heard: heard.clone() };
         let talks = talks.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (talks, open, quits) = (talks.clone(), open.clone(), quits.clone());
+                let (talks, open, quits, heard) = (talks.clone(), open.clone(), quits.clone(), heard.clone());
                 open.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
                     while !talks.load(Ordering::SeqCst) {
                         std::thread::sleep(Duration::from_millis(2));
                     }
-                    if serve(stream).is_some() {
+                    if serve(stream, &heard).is_some() {
                         quits.fetch_add(1, Ordering::SeqCst);
                     }
                     open.fetch_sub(1, Ordering::SeqCst);
@@ -63,7 +68,7 @@ impl Site {
 }
 
 /// `Some` when the client said QUIT.
-fn serve(stream: TcpStream) -> Option<()> {
+fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>) -> Option<()> {
     let (mut output, mut body) = (stream.try_clone().ok()?, false);
     output.write_all(b"220 site.test\r\n").ok()?;
     for line in BufReader::new(stream).lines() {
@@ -75,6 +80,12 @@ fn serve(stream: TcpStream) -> Option<()> {
             "QUIT" => return Some(()),
             _ => b"250 fine\r\n",
         };
+        match line.as_str() {
+            "DATA" if !body => heard.lock().unwrap().clear(),
+            "." => {}
+            _ if body => heard.lock().unwrap().push(line.clone()),
+            _ => {}
+        }
         body = (body || line == "DATA") && line != ".";
         output.write_all(reply).ok()?;
     }
@@ -130,8 +141,14 @@ impl Agent {
     fn report(&mut self) -> DeliveryReport {
         match self.next() {
             AgentFrame::Report(report) => report,
-            AgentFrame::Ready => panic!("ready twice"),
+            other => panic!("{other:?}"),
         }
+    }
+
+    fn answer(&mut self, id: u64, content: Option<&[u8]>) {
+        let mut bytes = Vec::new();
+        ContentAnswer { id, content }.encode(&mut bytes);
+        self.socket.write_all(&bytes).unwrap();
     }
 
     /// Closes its socket; gives the exit status.
@@ -209,6 +226,53 @@ fn idle_connections_count_and_end_with_quit() {
         let quits: usize = sites.iter().map(|site| site.quits.load(Ordering::SeqCst)).sum();
         assert_eq!(quits, 6, "{name}");
     }
+}
+
+/// Lets the site be silent until the message of a delivery is asked for again; gives the delivery's id.
+fn wait_for_ask(
+    agent: &mut Agent,
+    site: &Site,
+    talks: &AtomicBool,
+    ids: &mut std::ops::RangeFrom<u64>,
+) -> u64 {
+    for id in ids.take(5) {
+        talks.store(false, Ordering::SeqCst);
+        agent.ask(id, &site.next_hop);
+        // where nothing ran meanwhile, the answer may be seen before the time is
+        std::thread::sleep(Duration::from_millis(1300));
+        talks.store(true, Ordering::SeqCst);
+        match agent.next() {
+            AgentFrame::AskContent { id: asked } => {
+                assert_eq!(asked, id);
+                return id;
+            }
+            other => assert!(matches!(other, AgentFrame::Report(_)), "{other:?}"),
+        }
+    }
+    panic!("it keeps the messages of deliveries that wait");
+}
+
+#[test]
+fn the_event_driver_gives_a_message_back_while_it_waits_and_sends_what_it_gets_for_it() {
+    let talks = Arc::new(AtomicBool::new(false));
+    let site = Site::start(&talks);
+    let mut agent = Agent::start(event::run, options(3, 1));
+    let mut ids = 1..;
+    let id = wait_for_ask(&mut agent, &site, &talks, &mut ids);
+    // for a delivery that has given up, or that never was: nobody's
+    agent.answer(id + 1, Some(b"another's\r\n"));
+    agent.answer(id, Some(b"Subject: again\r\n\r\n.\r\n..\r\nend\r\n"));
+    let report = agent.report();
+    assert_eq!((report.id, report.outcome.recipients[0].disposition), (id, Disposition::Delivered));
+    assert_eq!(*site.heard.lock().unwrap(), ["Subject: again", "", "..", "...", "end"]);
+    let id = wait_for_ask(&mut agent, &site, &talks, &mut ids);
+    agent.answer(id, None);
+    let DeliveryReport { id: reported, outcome, .. } = agent.report();
+    let status = &outcome.recipients[0];
+    assert_eq!((reported, status.disposition, outcome.hop), (id, Disposition::Deferred, HopStatus::Up));
+    assert!(status.enhanced.to_string() == "4.3.0" && status.text.contains("cannot be read"), "{status:?}");
+    assert_eq!(agent.stop(), 0);
+    assert!(site.heard.lock().unwrap().is_empty(), "nothing of it was sent");
 }
 
 #[test]

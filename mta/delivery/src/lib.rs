@@ -23,4 +23,6 @@ pub use queue_id::{BadQueueId, QueueId};
 pub use received::{BODY_PIECE_BYTES, Received};
 pub use rehearse::rehearse;
 pub use report::{AgentFrame, DeliveryReport, StageTimes};
-pub use request::{Content, DeliveryRequest, INLINE_CONTENT_BYTES, MAX_RECIPIENTS_PER_REQUEST, NextHop};
+pub use request::{
+    Content, ContentAnswer, DeliveryRequest, INLINE_CONTENT_BYTES, MAX_RECIPIENTS_PER_REQUEST, NextHop,
+};

@@ -1,4 +1,4 @@
-//! What a delivery agent says: that it is ready, and how each delivery ended.
+//! What a delivery agent says: that it is ready, how each delivery ended, and that it needs a message again.
 
 use crate::advance::{Step, advance};
 use crate::wire::{Decoder, Encoder, WireError};
@@ -9,7 +9,7 @@ use std::io;
 use std::time::Instant;
 
 /// Both sides of the agent protocol say this number; a difference ends the conversation.
-pub(crate) const PROTOCOL_VERSION: u16 = 1;
+pub(crate) const PROTOCOL_VERSION: u16 = 2;
 
 /// Longest text of one recipient's status that is believed, in bytes.
 const MAX_STATUS_TEXT_BYTES: usize = 1024;
@@ -49,16 +49,23 @@ pub enum AgentFrame {
     /// Said once, first: the agent is set up and may be given deliveries.
     Ready,
     Report(DeliveryReport),
+    /// The message of this delivery, please: it came inline and was given back while the delivery waited. Asked once a
+    /// delivery at most; answered by a [`ContentAnswer`](crate::ContentAnswer).
+    AskContent {
+        id: u64,
+    },
 }
 
 const KIND_READY: u8 = 16;
 const KIND_REPORT: u8 = 17;
+const KIND_ASK_CONTENT: u8 = 18;
 
 impl AgentFrame {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             AgentFrame::Ready => Encoder::frame(out, KIND_READY).u16(PROTOCOL_VERSION),
             AgentFrame::Report(report) => report.encode(&mut Encoder::frame(out, KIND_REPORT)),
+            AgentFrame::AskContent { id } => Encoder::frame(out, KIND_ASK_CONTENT).u64(*id),
         }
     }
 
@@ -68,6 +75,7 @@ impl AgentFrame {
             KIND_READY if input.u16()? == PROTOCOL_VERSION => AgentFrame::Ready,
             KIND_READY => return Err(WireError::Invalid("protocol version")),
             KIND_REPORT => AgentFrame::Report(DeliveryReport::decode(&mut input)?),
+            KIND_ASK_CONTENT => AgentFrame::AskContent { id: input.u64()? },
             _ => return Err(WireError::Invalid("kind of frame")),
         };
         input.finish()?;

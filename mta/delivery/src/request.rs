@@ -1,4 +1,4 @@
-//! What the queue manager asks of a delivery agent.
+//! What the queue manager asks of a delivery agent, and the messages that it gives once more.
 
 use crate::QueueId;
 use crate::envelope::{decode_forward_path, decode_reverse_path, encode_forward_path, encode_reverse_path};
@@ -73,6 +73,7 @@ pub struct DeliveryRequest {
 }
 
 const KIND_REQUEST: u8 = 1;
+const KIND_CONTENT: u8 = 3;
 const CONTENT_INLINE: u8 = 0;
 const CONTENT_DESCRIPTOR: u8 = 1;
 
@@ -143,5 +144,37 @@ impl DeliveryRequest {
         };
         input.finish()?;
         Ok(DeliveryRequest { id, queue_id, next_hop, reverse_path, recipients, eight_bit, content })
+    }
+}
+
+/// The message of a delivery whose agent asked for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ContentAnswer<'a> {
+    /// As in the request.
+    pub id: u64,
+    /// As [`Content::Inline`] had it; `None` when it can't be read any more.
+    pub content: Option<&'a [u8]>,
+}
+
+impl<'a> ContentAnswer<'a> {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut frame = Encoder::frame(out, KIND_CONTENT);
+        frame.u64(self.id);
+        frame.u8(u8::from(self.content.is_some()));
+        if let Some(content) = self.content {
+            frame.bytes(content);
+        }
+    }
+
+    /// Decodes the payload of a frame; `None` when it is of another kind.
+    pub fn decode(kind: u8, payload: &'a [u8]) -> Result<Option<ContentAnswer<'a>>, WireError> {
+        if kind != KIND_CONTENT {
+            return Ok(None);
+        }
+        let mut input = Decoder::new(payload);
+        let id = input.u64()?;
+        let content = if input.bool()? { Some(input.bytes()?) } else { None };
+        input.finish()?;
+        Ok(Some(ContentAnswer { id, content }))
     }
 }

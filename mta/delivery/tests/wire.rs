@@ -2,8 +2,8 @@
 
 use delivery::wire::{Decoder, Encoder, MAX_FRAME_BYTES, WireError, split_frame};
 use delivery::{
-    AgentFrame, AgentOptions, Content, DeliveryReport, DeliveryRequest, Envelope, EpochMs, IntakeAnswer,
-    IntakeFrame, NextHop, QueueId, StageTimes,
+    AgentFrame, AgentOptions, Content, ContentAnswer, DeliveryReport, DeliveryRequest, Envelope, EpochMs,
+    IntakeAnswer, IntakeFrame, NextHop, QueueId, StageTimes,
 };
 use smtp::client::{Credentials, Disposition, HopStatus, Options, Outcome, RecipientStatus, Tls};
 use smtp::{EnhancedStatus, ForwardPath, Protocol, Reply, ReplyCode, ReversePath, Stage};
@@ -66,6 +66,9 @@ fn every_frame() -> Vec<Vec<u8>> {
         encoded(&|out| request(Content::Descriptor { offset: 99, length: 1 << 40 }).encode(out)),
         encoded(&|out| AgentFrame::Ready.encode(out)),
         encoded(&|out| report("try again").encode(out)),
+        encoded(&|out| AgentFrame::AskContent { id: 7 }.encode(out)),
+        encoded(&|out| ContentAnswer { id: 7, content: Some(b"x\r\n") }.encode(out)),
+        encoded(&|out| ContentAnswer { id: 7, content: None }.encode(out)),
         encoded(&|out| IntakeFrame::Begin { message: 1, envelope: envelope() }.encode(out)),
         encoded(&|out| IntakeFrame::Chunk { message: 1, bytes: b"abc" }.encode(out)),
         encoded(&|out| IntakeFrame::End { message: 1 }.encode(out)),
@@ -81,12 +84,13 @@ fn every_frame() -> Vec<Vec<u8>> {
 fn anyone_reads(kind: u8, payload: &[u8]) -> bool {
     DeliveryRequest::decode(kind, payload).is_ok()
         || AgentFrame::decode(kind, payload).is_ok()
+        || matches!(ContentAnswer::decode(kind, payload), Ok(Some(_)))
         || IntakeFrame::decode(kind, payload).is_ok()
         || IntakeAnswer::decode(kind, payload).is_ok()
 }
 
 #[test]
-fn requests_and_reports_come_back_as_they_went() {
+fn what_agents_are_asked_and_say_comes_back_as_it_went() {
     for content in [Content::Inline(vec![0; 70_000]), Content::Descriptor { offset: 3, length: u64::MAX }] {
         let mut bytes = Vec::new();
         request(content.clone()).encode(&mut bytes);
@@ -94,10 +98,21 @@ fn requests_and_reports_come_back_as_they_went() {
         assert_eq!(length, bytes.len());
         assert_eq!(DeliveryRequest::decode(kind, payload), Ok(request(content)));
     }
-    let mut bytes = Vec::new();
-    report("later").encode(&mut bytes);
-    let (kind, payload, _) = split_frame(&bytes).unwrap().unwrap();
-    assert_eq!(AgentFrame::decode(kind, payload), Ok(report("later")));
+    for said in [report("later"), AgentFrame::AskContent { id: u64::MAX }] {
+        let mut bytes = Vec::new();
+        said.encode(&mut bytes);
+        let (kind, payload, _) = split_frame(&bytes).unwrap().unwrap();
+        assert_eq!(AgentFrame::decode(kind, payload), Ok(said));
+    }
+    let large = vec![7; 70_000];
+    for content in [None, Some(&b""[..]), Some(&large[..])] {
+        let answer = ContentAnswer { id: 9, content };
+        let mut bytes = Vec::new();
+        answer.encode(&mut bytes);
+        let (kind, payload, _) = split_frame(&bytes).unwrap().unwrap();
+        assert!(DeliveryRequest::decode(kind, payload).is_err());
+        assert_eq!(ContentAnswer::decode(kind, payload), Ok(Some(answer)));
+    }
 }
 
 #[test]

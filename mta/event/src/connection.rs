@@ -1,10 +1,12 @@
 //! One connection to a remote site, and the transactions on it, on the event loop.
 
 use crate::buffers::{self, with_read_buffer};
-use crate::parcel::Parcel;
+use crate::outbox::Outbox;
+use crate::parcel::{Message, Parcel};
+use crate::patience::{KEEP, wait};
 use delivery::{AgentOptions, BODY_PIECE_BYTES, Content, DeliveryReport, NextHop, StageTimes, Step, advance};
 use rustix::net::{RecvFlags, SendFlags};
-use smtp::client::{Outcome, Session, Transaction};
+use smtp::client::{Outcome, Session};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -27,17 +29,23 @@ pub struct Connection {
 }
 
 /// Connects to the first address of the next hop that answers.
-pub async fn connect(next_hop: &NextHop, options: &AgentOptions) -> io::Result<Box<Connection>> {
+pub async fn connect(
+    next_hop: &NextHop,
+    options: &AgentOptions,
+    message: &mut Option<Message>,
+) -> io::Result<Box<Connection>> {
     let addresses: Vec<SocketAddr> = match next_hop.as_str().parse() {
         Ok(address) => vec![address],
         Err(_) => {
-            timeout(options.connect_timeout, tokio::net::lookup_host(next_hop.as_str())).await??.collect()
+            let looked_up =
+                wait(options.connect_timeout, message, tokio::net::lookup_host(next_hop.as_str())).await;
+            looked_up.ok_or(ErrorKind::TimedOut)??.collect()
         }
     };
     let mut last = io::Error::new(ErrorKind::NotFound, "the next hop has no address");
     for remote in addresses {
-        match timeout(options.connect_timeout, TcpStream::connect(remote)).await {
-            Ok(Ok(stream)) => {
+        match wait(options.connect_timeout, message, TcpStream::connect(remote)).await {
+            Some(Ok(stream)) => {
                 let session = Session::new(options.session.clone(), Instant::now());
                 return Ok(Box::new(Connection {
                     stream,
@@ -48,8 +56,8 @@ pub async fn connect(next_hop: &NextHop, options: &AgentOptions) -> io::Result<B
                     remote,
                 }));
             }
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::Error::new(ErrorKind::TimedOut, "connection timed out"),
+            Some(Err(error)) => last = error,
+            None => last = io::Error::new(ErrorKind::TimedOut, "connection timed out"),
         }
     }
     Err(last)
@@ -62,20 +70,15 @@ impl Connection {
         parcel: &mut Parcel,
         started_ns: u64,
         write_timeout: Duration,
+        outbox: &Outbox,
     ) -> DeliveryReport {
         let id = parcel.received.request.id;
-        // the session has them from here on, and a request that is connected needs them no more
-        let Transaction { size_bytes, eight_bit, smtp_utf8, .. } = parcel.transaction;
-        let reverse_path = parcel.transaction.reverse_path.clone();
-        let recipients = std::mem::take(&mut parcel.transaction.recipients);
-        parcel.received.request.recipients = Vec::new();
-        let transaction = Transaction { reverse_path, recipients, size_bytes, eight_bit, smtp_utf8 };
         let fresh = self.transactions == 0;
         self.transactions += 1;
         let mut ready_ns = if fresh { 0 } else { started_ns };
         self.out = buffers::take();
-        self.session.begin(transaction, Instant::now(), &mut self.out);
-        let outcome = self.converse(parcel, &mut ready_ns, write_timeout).await;
+        self.session.begin(parcel.transaction(), Instant::now(), &mut self.out);
+        let outcome = self.converse(parcel, &mut ready_ns, write_timeout, outbox).await;
         buffers::give_back(std::mem::take(&mut self.out));
         DeliveryReport {
             id,
@@ -90,6 +93,7 @@ impl Connection {
         parcel: &mut Parcel,
         ready_ns: &mut u64,
         write_timeout: Duration,
+        outbox: &Outbox,
     ) -> Outcome {
         let mut step = self.advance_over(&[], ready_ns);
         let mut broken: Option<io::Error> = None;
@@ -103,8 +107,10 @@ impl Connection {
                     self.session.closed(Instant::now(), &error.to_string());
                     Ok(None)
                 }
-                (Step::SendBody, None) => self.send_body(parcel, write_timeout).await.map(|()| None),
-                (Step::NeedInput, None) => self.exchange(ready_ns, write_timeout).await.map(Some),
+                (Step::SendBody, None) => self.send_body(parcel, write_timeout, outbox).await.map(|()| None),
+                (Step::NeedInput, None) => {
+                    self.exchange(&mut parcel.message, ready_ns, write_timeout).await.map(Some)
+                }
             };
             step = match moved {
                 Ok(Some(step)) => step,
@@ -153,7 +159,12 @@ impl Connection {
     }
 
     /// Writes what is due, then waits for bytes from the peer, no longer than the session allows.
-    async fn exchange(&mut self, ready_ns: &mut u64, write_timeout: Duration) -> io::Result<Step> {
+    async fn exchange(
+        &mut self,
+        message: &mut Option<Message>,
+        ready_ns: &mut u64,
+        write_timeout: Duration,
+    ) -> io::Result<Step> {
         self.flush(write_timeout).await?;
         buffers::give_back(std::mem::take(&mut self.out));
         let patience = match self.session.deadline() {
@@ -164,7 +175,12 @@ impl Connection {
         let ready = async {
             if patience.is_zero() { std::future::pending().await } else { self.stream.readable().await }
         };
-        let result = match timeout(patience, ready).await {
+        let bound = if message.is_some() { patience.min(KEEP) } else { patience };
+        let result = match timeout(bound, ready).await {
+            Err(_) if bound < patience => {
+                *message = None;
+                return Ok(Step::NeedInput);
+            }
             Err(_) => {
                 self.session.expire(Instant::now());
                 self.out = buffers::take();
@@ -182,7 +198,12 @@ impl Connection {
         })
     }
 
-    async fn send_body(&mut self, parcel: &mut Parcel, write_timeout: Duration) -> io::Result<()> {
+    async fn send_body(
+        &mut self,
+        parcel: &mut Parcel,
+        write_timeout: Duration,
+        outbox: &Outbox,
+    ) -> io::Result<()> {
         // sent: its memory is not needed while the peer thinks about it
         match (parcel.message.take(), &parcel.received.request.content) {
             (Some(message), _) => message.with(|bytes| self.session.send_body(bytes, &mut self.out)),
@@ -191,7 +212,16 @@ impl Connection {
                 let file = Arc::new(file.expect("a request without its file is refused on arrival"));
                 Box::pin(self.send_file(file, *offset, *length, write_timeout)).await?;
             }
-            (None, Content::Inline(_)) => unreachable!("a session asks for the body once"),
+            // given back: nobody waits longer for the queue manager than the peer would for the data
+            (None, Content::Inline(_)) => {
+                match Box::pin(outbox.ask(parcel.received.request.id, write_timeout)).await {
+                    Ok(message) => message.with(|bytes| self.session.send_body(bytes, &mut self.out)),
+                    Err(reason) => {
+                        self.session.abandon_body(reason, Instant::now());
+                        return Ok(());
+                    }
+                }
+            }
         }
         self.session.finish_body(Instant::now(), &mut self.out);
         Ok(())

@@ -7,7 +7,9 @@
 mod buffers;
 mod connection;
 mod idle;
+mod outbox;
 mod parcel;
+mod patience;
 mod queue_link;
 
 pub use queue_link::run;

@@ -5,6 +5,7 @@
 //! allocator maps by themselves, so that a block goes when its last message is sent.
 
 use delivery::{Content, Received};
+use smtp::ReversePath;
 use smtp::client::Transaction;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,8 +17,8 @@ const BLOCK_BYTES: usize = 128 * 1024;
 pub struct Parcel {
     /// Without inline content.
     pub received: Received,
-    pub transaction: Transaction,
-    /// Inline content, until it is sent.
+    size_bytes: u64,
+    /// Inline content, until it is sent or given back.
     pub message: Option<Message>,
 }
 
@@ -38,17 +39,31 @@ pub struct Message {
 #[derive(Default)]
 struct Block(RefCell<Vec<u8>>);
 
+impl Parcel {
+    /// What the session is told to do. It has the addresses from here on, and the request no more.
+    pub fn transaction(&mut self) -> Transaction {
+        let request = &mut self.received.request;
+        Transaction {
+            reverse_path: std::mem::replace(&mut request.reverse_path, ReversePath::Null),
+            recipients: std::mem::take(&mut request.recipients),
+            size_bytes: Some(self.size_bytes),
+            eight_bit: request.eight_bit,
+            smtp_utf8: false,
+        }
+    }
+}
+
 impl Shelf {
     pub fn parcel(&mut self, mut received: Received) -> Parcel {
-        let transaction = received.request.transaction();
+        let size_bytes = received.request.size_bytes();
         let message = match &mut received.request.content {
             Content::Inline(bytes) => Some(self.put(&std::mem::take(bytes))),
             Content::Descriptor { .. } => None,
         };
-        Parcel { received, transaction, message }
+        Parcel { received, size_bytes, message }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Message {
+    pub fn put(&mut self, bytes: &[u8]) -> Message {
         if Rc::strong_count(&self.block) == 1 {
             // nobody's message is in it any more
             self.block.0.borrow_mut().clear();

@@ -2,9 +2,10 @@
 
 use crate::connection::{Connection, connect};
 use crate::idle::IdleConnections;
-use crate::parcel::{Parcel, Shelf};
+use crate::outbox::{Frames, Outbox};
+use crate::parcel::{Message, Parcel, Shelf};
 use delivery::wire::split_frame;
-use delivery::{AgentFrame, AgentOptions, DeliveryReport, NextHop, Received, StageTimes};
+use delivery::{AgentFrame, AgentOptions, ContentAnswer, DeliveryReport, NextHop, Received, StageTimes};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -30,16 +31,8 @@ struct Loop {
     /// Deliveries under way: each has a connection or is about to.
     busy: Cell<usize>,
     idle: RefCell<IdleConnections>,
-    reports: RefCell<Reports>,
-    written: Notify,
+    outbox: Outbox,
     panicked: Notify,
-}
-
-/// Those that are not on the socket yet; the writer takes them all at once.
-#[derive(Default)]
-struct Reports {
-    bytes: Vec<u8>,
-    count: usize,
 }
 
 /// Runs until the queue manager closes `socket`. Returns the exit status.
@@ -66,14 +59,13 @@ async fn serve(socket: UnixStream, options: AgentOptions) -> io::Result<()> {
         socket: tokio::net::UnixStream::from_std(socket)?,
         busy: Cell::new(0),
         idle: RefCell::default(),
-        reports: RefCell::default(),
-        written: Notify::new(),
+        outbox: Outbox::default(),
         panicked: Notify::new(),
     });
-    shared.report(&AgentFrame::Ready);
+    shared.outbox.say(&AgentFrame::Ready);
     let ended = tokio::select! {
-        ended = shared.clone().read_requests() => ended,
-        ended = shared.write_reports() => ended,
+        ended = shared.clone().read() => ended,
+        ended = shared.write() => ended,
         () = shared.expire_idle() => Ok(()),
         () = shared.panicked.notified() => Err(io::Error::other("a delivery panicked")),
     };
@@ -85,15 +77,8 @@ async fn serve(socket: UnixStream, options: AgentOptions) -> io::Result<()> {
 }
 
 impl Loop {
-    fn report(&self, frame: &AgentFrame) {
-        let mut reports = self.reports.borrow_mut();
-        frame.encode(&mut reports.bytes);
-        reports.count += usize::from(matches!(frame, AgentFrame::Report(_)));
-        self.written.notify_one();
-    }
-
     /// With every slot taken nothing more is read, so that what comes too fast waits in the socket.
-    async fn read_requests(self: Rc<Self>) -> io::Result<()> {
+    async fn read(self: Rc<Self>) -> io::Result<()> {
         let mut buffer = vec![0; READ_BYTES];
         let mut filled = 0;
         let (mut descriptors, mut shelf) = (VecDeque::new(), Shelf::default());
@@ -112,8 +97,12 @@ impl Loop {
             while let Some((kind, payload, length)) =
                 split_frame(&buffer[taken..filled]).map_err(io::Error::other)?
             {
-                let received = Received::decode(kind, payload, &mut descriptors).map_err(io::Error::other)?;
                 taken += length;
+                if let Some(answer) = ContentAnswer::decode(kind, payload).map_err(io::Error::other)? {
+                    self.outbox.answer(&answer, &mut shelf);
+                    continue;
+                }
+                let received = Received::decode(kind, payload, &mut descriptors).map_err(io::Error::other)?;
                 self.slots.acquire().await.map_err(io::Error::other)?.forget();
                 tokio::task::spawn_local(self.clone().deliver(shelf.parcel(received)));
             }
@@ -126,19 +115,15 @@ impl Loop {
         }
     }
 
-    async fn write_reports(&self) -> io::Result<()> {
+    async fn write(&self) -> io::Result<()> {
         loop {
-            let Reports { bytes, count } = self.reports.take();
-            if bytes.is_empty() {
-                self.written.notified().await;
-                continue;
-            }
+            let Frames { bytes, reports } = self.outbox.take().await;
             let mut sent = 0;
             while sent < bytes.len() {
                 let send = || sys::descriptor::send(self.socket.as_fd(), &bytes[sent..], None);
                 sent += self.socket.async_io(Interest::WRITABLE, send).await?;
             }
-            self.slots.add_permits(count);
+            self.slots.add_permits(reports);
         }
     }
 
@@ -158,46 +143,53 @@ impl Loop {
         }
     }
 
-    async fn deliver(self: Rc<Self>, mut parcel: Parcel) {
-        let _guard = EndOnPanic(&self);
-        let started_ns = sys::clock::monotonic_ns();
-        self.busy.set(self.busy.get() + 1);
-        let next_hop = parcel.received.request.next_hop.clone();
-        let report = self.attempt(&mut parcel, next_hop, started_ns).await;
-        self.report(&AgentFrame::Report(report));
+    #[expect(clippy::manual_async_fn, reason = "the arguments of an async function are in its task twice")]
+    fn deliver(self: Rc<Self>, mut parcel: Parcel) -> impl Future<Output = ()> {
+        async move {
+            let _guard = EndOnPanic(&self);
+            let started_ns = sys::clock::monotonic_ns();
+            self.busy.set(self.busy.get() + 1);
+            let report = self.attempt(&mut parcel, started_ns).await;
+            self.outbox.say(&AgentFrame::Report(report));
+        }
     }
 
     /// The connection ends or is free before this returns, so that the queue manager, which counts by reports, never
     /// counts one too few.
-    async fn attempt(&self, parcel: &mut Parcel, next_hop: NextHop, started_ns: u64) -> DeliveryReport {
+    async fn attempt(&self, parcel: &mut Parcel, started_ns: u64) -> DeliveryReport {
         // each is a box of its own: in place they would be three times in every task, once for each step that they take
-        let mut connection = match self.connected(&next_hop).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                self.busy.set(self.busy.get() - 1);
-                let times = StageTimes { started_ns, ready_ns: 0, done_ns: sys::clock::monotonic_ns() };
-                let (request, options) = (&parcel.received.request, &self.options);
-                return DeliveryReport::unconnected(request, options, &error, Instant::now(), times);
-            }
-        };
+        let mut connection =
+            match self.connected(&parcel.received.request.next_hop, &mut parcel.message).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    self.busy.set(self.busy.get() - 1);
+                    let times = StageTimes { started_ns, ready_ns: 0, done_ns: sys::clock::monotonic_ns() };
+                    let (request, options) = (&parcel.received.request, &self.options);
+                    return DeliveryReport::unconnected(request, options, &error, Instant::now(), times);
+                }
+            };
         let write_timeout = self.options.session.timeouts.data_block;
-        let report = connection.deliver(parcel, started_ns, write_timeout).await;
+        let report = connection.deliver(parcel, started_ns, write_timeout, &self.outbox).await;
         self.busy.set(self.busy.get() - 1);
         if connection.reusable(&self.options) {
-            self.idle.borrow_mut().put(next_hop, connection);
+            self.idle.borrow_mut().put(parcel.received.request.next_hop.clone(), connection);
         } else {
             connection.quit();
         }
         report
     }
 
-    async fn connected(&self, next_hop: &NextHop) -> io::Result<Box<Connection>> {
+    async fn connected(
+        &self,
+        next_hop: &NextHop,
+        message: &mut Option<Message>,
+    ) -> io::Result<Box<Connection>> {
         let open = self.idle.borrow_mut().take(next_hop);
         match open {
             Some(connection) => Ok(connection),
             None => {
                 self.make_room();
-                Box::pin(connect(next_hop, &self.options)).await
+                Box::pin(connect(next_hop, &self.options, message)).await
             }
         }
     }

@@ -1,11 +1,11 @@
-//! The delivery agents as the queue manager sees them: their sockets and what each has in flight.
+//! The delivery agents as the queue manager sees them: their sockets, what each has in flight and what it asks for.
 
 use crate::endings::Endings;
 use crate::poller::{Poller, Token};
 use crate::stream::Stream;
 use delivery::EpochMs;
 use scheduler::EntryId;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -17,9 +17,14 @@ use supervisor::recency::Recency;
 /// An agent that is not ready so long after it was asked for hangs.
 const READY_BOUND: Duration = Duration::from_secs(60);
 
+/// Messages that are read again at a time for one agent: what one that takes nothing can have waiting for it.
+const READING_MAX: usize = 4;
+
 /// One delivery with an agent.
 pub struct InFlight {
     pub entry: EntryId,
+    /// Its message went inline, and its agent has not asked for it again.
+    pub may_ask: bool,
     pub agent: AgentNumber,
     pub handed: EpochMs,
     pub handed_ns: u64,
@@ -30,6 +35,9 @@ pub struct Agent {
     pid: Option<u32>,
     stream: Stream,
     deliveries: HashSet<u64>,
+    /// Requests whose message it needs again, and how many of those are being read for it.
+    asked: VecDeque<u64>,
+    reading: usize,
 }
 
 pub struct Agents {
@@ -86,7 +94,8 @@ impl Agents {
             return Ok(());
         }
         let stream = Stream::new(socket, Token::Agent(number.0), poller)?;
-        self.living.insert(number, Agent { pid, stream, deliveries: HashSet::new() });
+        let (deliveries, asked) = (HashSet::new(), VecDeque::new());
+        self.living.insert(number, Agent { pid, stream, deliveries, asked, reading: 0 });
         Ok(())
     }
 
@@ -134,6 +143,38 @@ impl Agents {
         };
         agent.deliveries.insert(request);
         agent.stream.send(bytes, file, poller)
+    }
+
+    /// The agent needs the message of a delivery again. False when it has no such delivery or can't need it.
+    pub fn asks(&mut self, number: AgentNumber, request: u64) -> bool {
+        let Some(agent) = self.living.get_mut(&number) else { return false };
+        let delivery = self.in_flight.get_mut(&request).filter(|delivery| delivery.agent == number);
+        if !delivery.is_some_and(|delivery| std::mem::take(&mut delivery.may_ask)) {
+            return false;
+        }
+        agent.asked.push_back(request);
+        true
+    }
+
+    /// The next request to read the message of, while the agent takes what it is sent.
+    pub fn next_asked(&mut self, number: AgentNumber) -> Option<(u64, EntryId)> {
+        let agent = self.living.get_mut(&number)?;
+        while agent.reading < READING_MAX && agent.stream.is_written() {
+            let request = agent.asked.pop_front()?;
+            // it may have ended meanwhile
+            if let Some(delivery) = self.in_flight.get(&request) {
+                agent.reading += 1;
+                return Some((request, delivery.entry));
+            }
+        }
+        None
+    }
+
+    /// The message was read; gives whom it is for, unless the agent is gone or the delivery has ended.
+    pub fn was_read(&mut self, number: AgentNumber, request: u64) -> Option<&mut Stream> {
+        let agent = self.living.get_mut(&number)?;
+        agent.reading -= 1;
+        agent.deliveries.contains(&request).then_some(&mut agent.stream)
     }
 
     /// The delivery that this agent reports on; `None` when it never had it.

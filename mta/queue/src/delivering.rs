@@ -5,7 +5,9 @@ use crate::log::Timing;
 use crate::mail::Batch;
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
-use delivery::{AgentFrame, Content, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState};
+use delivery::{
+    AgentFrame, Content, ContentAnswer, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState,
+};
 use scheduler::{DestinationId, Disposition as Verdict, EntryId, Next, Outcome, Report};
 use smtp::client::{Disposition, HopStatus, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, Stage};
@@ -75,8 +77,8 @@ impl Manager {
         let mut bytes =
             Vec::with_capacity(256 + if file.is_some() { 0 } else { request.size_bytes() as usize });
         request.encode(&mut bytes);
-        let delivery =
-            InFlight { entry, agent: number, handed: epoch_now(), handed_ns: sys::clock::monotonic_ns() };
+        let (may_ask, handed, handed_ns) = (file.is_none(), epoch_now(), sys::clock::monotonic_ns());
+        let delivery = InFlight { entry, may_ask, agent: number, handed, handed_ns };
         if let Err(error) = self.agents.send(request_id, delivery, bytes, file, &self.poller) {
             self.agent_closed(number, &format!("could not be given a delivery: {error}"));
         }
@@ -166,13 +168,46 @@ impl Manager {
             match frame {
                 Ok(AgentFrame::Ready) if self.take_ready(number) => {}
                 Ok(AgentFrame::Report(report)) if self.take_report(number, &report) => {}
+                Ok(AgentFrame::AskContent { id }) if self.agents.asks(number, id) => {}
                 Ok(_) => return self.agent_confused(number, "answered what it was not asked"),
                 Err(error) => return self.agent_confused(number, &format!("sent nonsense: {error}")),
             }
         }
         if !open {
-            self.agent_closed(number, "closed its socket");
+            return self.agent_closed(number, "closed its socket");
         }
+        self.read_again(number);
+    }
+
+    /// Has messages read that an agent asked for again, as fast as it takes them.
+    pub(crate) fn read_again(&mut self, number: AgentNumber) {
+        while let Some((request, entry)) = self.agents.next_asked(number) {
+            let Some(batch) = self.mail.batch(entry) else { continue };
+            self.reader.read(number, request, batch.id);
+        }
+    }
+
+    /// Gives an agent a message that it asked for; it is told when that can't be read.
+    pub(crate) fn give_again(
+        &mut self,
+        number: AgentNumber,
+        request: u64,
+        content: Result<Vec<u8>, (QueueId, SpoolError)>,
+    ) {
+        if let Err((id, error)) = &content {
+            self.alarms += u64::from(matches!(error, SpoolError::Corrupt { .. }));
+            self.log.event(&format!("ALARM: queue_id={id} cannot be read again for its delivery: {error}"));
+        }
+        if let Some(stream) = self.agents.was_read(number, request) {
+            let content = content.as_deref().ok();
+            let mut bytes = Vec::with_capacity(32 + content.map_or(0, <[u8]>::len));
+            ContentAnswer { id: request, content }.encode(&mut bytes);
+            if let Err(error) = stream.send(bytes, None, &self.poller) {
+                let why = format!("could not be given a message: {error}");
+                return self.agent_closed(number, &why);
+            }
+        }
+        self.read_again(number);
     }
 
     /// False when the report does not fit what this agent was given.

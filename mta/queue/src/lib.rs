@@ -1,6 +1,6 @@
 //! The queue manager: the only process that writes the spool, and the one that decides every delivery.
 //!
-//! One loop over epoll; what has to wait for a disk is done by the threads of [`writer`]. It forks nothing,
+//! One loop over epoll; what has to wait for a disk is done by the threads of [`writer`] and [`reader`]. It forks nothing,
 //! speaks no SMTP (a driver inside its process is a thread of its own), and waits for no single agent, client or sync.
 
 mod agents;
@@ -19,6 +19,7 @@ mod operate;
 mod operator;
 mod policy;
 mod poller;
+mod reader;
 mod routes;
 mod space;
 mod starter;

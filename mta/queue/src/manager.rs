@@ -9,6 +9,7 @@ use crate::mail::Mail;
 use crate::moderation::Moderation;
 use crate::policy::{Policy, Reader};
 use crate::poller::{Poller, Token};
+use crate::reader::SpoolReader;
 use crate::routes::Routes;
 use crate::space::Space;
 use crate::starter::{SILENT_AFTER, Starter};
@@ -53,6 +54,7 @@ pub(crate) struct Manager {
     pub(crate) poller: Poller,
     pub(crate) spool: Arc<dyn Spool>,
     pub(crate) writer: Writer,
+    pub(crate) reader: SpoolReader,
     pub(crate) mail: Mail,
     pub(crate) agents: Agents,
     pub(crate) log: Log,
@@ -118,6 +120,7 @@ impl Manager {
             imports: Imports::default(),
             settings,
             poller,
+            reader: SpoolReader::new(spool.clone(), writer.results()),
             spool,
             writer,
         };
@@ -169,6 +172,7 @@ impl Manager {
                 if let Some(driver) = &mut self.settings.within {
                     driver.finish();
                 }
+                self.reader.finish();
                 self.writer.finish();
                 return Ok(());
             }
@@ -372,6 +376,7 @@ impl Manager {
                 Done::Imported { client, begun, stored, result } => {
                     self.imported(client, begun, stored, result);
                 }
+                Done::ReadAgain { agent, request, content } => self.give_again(agent, request, content),
                 Done::Alarm { error } => {
                     self.alarms += 1;
                     self.log.event(&error.to_string());

@@ -108,6 +108,11 @@ impl Stream {
         if self.watching_output { Ok(()) } else { self.flush(poller) }
     }
 
+    /// Nothing waits for room in the socket.
+    pub fn is_written(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// Writes what the socket takes; the rest when the poller says that there is room.
     pub fn flush(&mut self, poller: &Poller) -> io::Result<()> {
         while let Some(piece) = self.out.front_mut() {

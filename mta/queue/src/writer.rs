@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use supervisor::link::AgentNumber;
 
 /// Marks are handed over together: those of so many messages, or of this time.
 const MARKS_MAX: usize = 32;
@@ -91,6 +92,12 @@ pub enum Done {
         stored: Stored,
         result: Result<QueueId, SpoolError>,
     },
+    /// A message that an agent asked for again.
+    ReadAgain {
+        agent: AgentNumber,
+        request: u64,
+        content: Result<Vec<u8>, (QueueId, SpoolError)>,
+    },
     /// The operator is to look after the disk.
     Alarm {
         error: SpoolError,
@@ -98,13 +105,13 @@ pub enum Done {
 }
 
 /// What the threads and the loop share.
-struct Results {
+pub struct Results {
     done: Mutex<Vec<Done>>,
     wake: OwnedFd,
 }
 
 impl Results {
-    fn add(&self, done: Vec<Done>) {
+    pub fn add(&self, done: Vec<Done>) {
         if done.is_empty() {
             return;
         }
@@ -156,6 +163,11 @@ impl Writer {
     /// Readable when [`Writer::take_done`] has something.
     pub fn wake(&self) -> &OwnedFd {
         &self.results.wake
+    }
+
+    /// Where other threads put what they have done for the loop.
+    pub fn results(&self) -> Arc<Results> {
+        self.results.clone()
     }
 
     /// Marks wait for others; whatever else comes takes along those that wait.

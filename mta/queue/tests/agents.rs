@@ -3,9 +3,9 @@
 mod starter;
 
 use delivery::wire::Encoder;
-use delivery::{AgentFrame, DeliveryReport};
-use smtp::client::Outcome;
-use starter::{Agent, Rig, delivered};
+use delivery::{AgentFrame, Content, DeliveryReport};
+use smtp::client::{Disposition, Outcome};
+use starter::{Agent, MESSAGE, Rig, delivered};
 use std::io::Write;
 use std::time::Duration;
 use supervisor::link::FromStarter;
@@ -40,7 +40,7 @@ fn changed(id: u64, change: impl FnOnce(&mut Outcome)) -> AgentFrame {
 
 const READY: u8 = 16;
 
-const HOSTILITIES: [(&str, Hostility); 10] = [
+const HOSTILITIES: [(&str, Hostility); 13] = [
     ("nonsense", |agent, _, _| agent.socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap()),
     ("ready twice", |agent, _, _| agent.say(&AgentFrame::Ready)),
     ("another version of the protocol", |agent, _, _| {
@@ -48,6 +48,17 @@ const HOSTILITIES: [(&str, Hostility); 10] = [
     }),
     ("answers for another's delivery", |agent, _, other| agent.say(&delivered(other))),
     ("answers for a delivery that there is not", |agent, own, other| agent.say(&delivered(own + other))),
+    ("asks for the message of another's delivery", |agent, _, other| {
+        agent.say(&AgentFrame::AskContent { id: other });
+    }),
+    ("asks for the message of no delivery", |agent, own, other| {
+        agent.say(&AgentFrame::AskContent { id: own + other });
+    }),
+    ("asks again and again", |agent, own, _| {
+        agent.say(&AgentFrame::AskContent { id: own });
+        assert_eq!(agent.content(), Some((own, Some(MESSAGE.into()))));
+        agent.say(&AgentFrame::AskContent { id: own });
+    }),
     ("one recipient too many", |agent, own, _| {
         agent.say(&changed(own, |outcome| outcome.recipients.push(outcome.recipients[0].clone())));
     }),
@@ -133,6 +144,53 @@ fn what_was_said_before_counts_once_though_the_agent_answers_twice_or_dies() {
         assert_eq!(status["due"], 0, "nothing is left to be repeated");
         rig.stop();
     }
+}
+
+#[test]
+fn messages_are_given_again_as_fast_as_they_are_taken() {
+    // more than the sockets hold
+    let messages: Vec<String> =
+        (0..100).map(|number| format!("Subject: {number}\r\n\r\n{}", "a\r\n".repeat(20_000))).collect();
+    let rig = Rig::start_with(&messages);
+    let mut agent = rig.agent();
+    agent.say(&AgentFrame::Ready);
+    let requests: Vec<(u64, Vec<u8>)> = messages
+        .iter()
+        .map(|_| {
+            let request = agent.request().expect("there is room for all");
+            let Content::Inline(content) = request.content else { panic!("it is small") };
+            (request.id, content)
+        })
+        .collect();
+    for (id, _) in &requests {
+        agent.say(&AgentFrame::AskContent { id: *id });
+    }
+    // it goes on with everything else meanwhile
+    rig.eventually("all are under way", |status| status["active"] == messages.len());
+    // one that ends while its message is on its way is none the worse
+    let (last, rest) = requests.split_last().unwrap();
+    agent.say(&delivered(last.0));
+    rig.eventually("one has ended", |status| status["delivered"] == 1);
+    for (id, content) in rest {
+        assert_eq!(agent.content(), Some((*id, Some(content.clone()))));
+        agent.say(&delivered(*id));
+    }
+    rig.eventually("all", |status| status["delivered"] == messages.len() && status["agents"]["died"] == 0);
+    rig.stop();
+}
+
+#[test]
+fn a_message_that_is_not_what_it_was_is_said_to_be_unreadable() {
+    let rig = Rig::start(1, 1, NEVER);
+    let mut agent = rig.agent();
+    agent.say(&AgentFrame::Ready);
+    let id = agent.request().expect("the message").id;
+    rig.spoil_spool();
+    agent.say(&AgentFrame::AskContent { id });
+    assert_eq!(agent.content(), Some((id, None)));
+    agent.say(&changed(id, |outcome| outcome.recipients[0].disposition = Disposition::Deferred));
+    rig.eventually("it waits", |status| status["deferred"] == 1 && status["agents"]["died"] == 0);
+    rig.stop();
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! their sockets to the test.
 
 use delivery::wire::split_frame;
-use delivery::{AgentFrame, DeliveryReport, DeliveryRequest, Envelope, EpochMs, NextHop, StageTimes};
+use delivery::{
+    AgentFrame, ContentAnswer, DeliveryReport, DeliveryRequest, Envelope, EpochMs, NextHop, StageTimes,
+};
 use queue::{Channels, DriverWithin, NewAgents, Policy, Reread, Routes, Settings};
 use serde_json::Value;
 use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus};
@@ -19,6 +21,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use supervisor::link::{AgentNumber, FromStarter, ToStarter, Usage};
 use supervisor::pool::Limits;
+
+/// What is queued where a test does not say more.
+pub const MESSAGE: &str = "Subject: hello\r\n\r\n";
 
 /// No single wait is longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,21 +82,26 @@ fn play(link: &UnixStream, made: &Sender<Agent>, killed: &Mutex<Vec<AgentNumber>
 impl Rig {
     /// With so many messages of one recipient queued, and agents of one connection.
     pub fn start(messages: usize, agents_max: usize, watchdog: Duration) -> Rig {
-        Rig::start_in(messages, (agents_max, 1), watchdog, false)
+        Rig::start_wide(messages, (agents_max, 1), watchdog)
     }
 
     /// As `start`, with agents of so many connections.
     pub fn start_wide(messages: usize, dial: (usize, usize), watchdog: Duration) -> Rig {
-        Rig::start_in(messages, dial, watchdog, false)
+        Rig::start_in(&vec![MESSAGE.to_owned(); messages], dial, watchdog, false)
+    }
+
+    /// With one agent that may have all of these messages at a time.
+    pub fn start_with(messages: &[String]) -> Rig {
+        Rig::start_in(messages, (1, messages.len()), PATIENCE * 100, false)
     }
 
     /// As `start`, with one agent that is a driver inside the queue manager's process.
     pub fn start_within(messages: usize, watchdog: Duration) -> Rig {
-        Rig::start_in(messages, (1, 1), watchdog, true)
+        Rig::start_in(&vec![MESSAGE.to_owned(); messages], (1, 1), watchdog, true)
     }
 
     fn start_in(
-        messages: usize,
+        messages: &[String],
         (agents_max, connections_per_agent): (usize, usize),
         watchdog: Duration,
         within: bool,
@@ -115,7 +125,11 @@ impl Rig {
         let spool = Arc::new(FilesSpool::open(folder.path(), Durability::None).unwrap());
         let policy = Policy {
             space_min_bytes: 0,
-            scheduler: scheduler::Limits { initial_destination_concurrency: 20, ..Default::default() },
+            scheduler: scheduler::Limits {
+                destination_concurrency: 1000,
+                initial_destination_concurrency: 1000,
+                ..Default::default()
+            },
             rules: Vec::new(),
             pool: Limits {
                 agents_max,
@@ -176,6 +190,26 @@ impl Rig {
         }
     }
 
+    /// Damages every queued message on the disk.
+    pub fn spoil_spool(&self) {
+        let mut folders = vec![self.folder.path().to_owned()];
+        let mut spoilt = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else if let Ok(mut bytes) = std::fs::read(entry.path())
+                    && let Some(at) = bytes.windows(MESSAGE.len()).position(|part| part == MESSAGE.as_bytes())
+                {
+                    bytes[at] ^= 1;
+                    std::fs::write(entry.path(), bytes).unwrap();
+                    spoilt += 1;
+                }
+            }
+        }
+        assert!(spoilt > 0);
+    }
+
     /// An orderly stop.
     pub fn stop(mut self) {
         self.tell(&FromStarter::Stop);
@@ -183,10 +217,10 @@ impl Rig {
     }
 }
 
-fn fill(folder: &Path, messages: usize) {
+fn fill(folder: &Path, messages: &[String]) {
     let spool = FilesSpool::open(folder, Durability::None).unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    for number in 0..messages {
+    for (number, message) in messages.iter().enumerate() {
         let envelope = Envelope {
             received: EpochMs(now.as_millis() as u64),
             reverse_path: ReversePath::Null,
@@ -194,7 +228,7 @@ fn fill(folder: &Path, messages: usize) {
             eight_bit: false,
         };
         let mut incoming = spool.begin(envelope).unwrap();
-        incoming.write(b"Subject: hello\r\n\r\n").unwrap();
+        incoming.write(message.as_bytes()).unwrap();
         spool.commit(incoming).unwrap();
     }
 }
@@ -208,13 +242,25 @@ impl Agent {
 
     /// The next request; `None` when the queue manager has closed the socket.
     pub fn request(&mut self) -> Option<DeliveryRequest> {
+        self.next(|kind, payload| DeliveryRequest::decode(kind, payload).unwrap())
+    }
+
+    /// The next message that it asked for, with the id of the request.
+    pub fn content(&mut self) -> Option<(u64, Option<Vec<u8>>)> {
+        self.next(|kind, payload| {
+            let answer = ContentAnswer::decode(kind, payload).unwrap().expect("an answer");
+            (answer.id, answer.content.map(<[u8]>::to_vec))
+        })
+    }
+
+    fn next<T>(&mut self, decode: impl FnOnce(u8, &[u8]) -> T) -> Option<T> {
         loop {
             if let Some((kind, payload, taken)) = split_frame(&self.received).unwrap() {
-                let request = DeliveryRequest::decode(kind, payload).unwrap();
+                let decoded = decode(kind, payload);
                 self.received.drain(..taken);
-                return Some(request);
+                return Some(decoded);
             }
-            let mut buffer = [0; 4096];
+            let mut buffer = [0; 65_536];
             match self.socket.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(count) => self.received.extend_from_slice(&buffer[..count]),
