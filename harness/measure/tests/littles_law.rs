@@ -73,6 +73,30 @@ fn a_few_samples_less_do_no_harm() {
     assert!(holds(ratio(&trace)));
 }
 
+/// Drops the samples of some parts of the window, each given by its begin and end.
+fn look_away(trace: &mut Trace, parts: &[(f64, f64)]) {
+    let law = LittlesLaw::of(&trace.deliveries, &trace.in_flight, INTERVAL).expect("enough");
+    let at = |part: f64| law.start_ns + ((law.end_ns - law.start_ns) as f64 * part) as u64;
+    trace
+        .in_flight
+        .retain(|sample| !parts.iter().any(|(from, to)| (at(*from)..at(*to)).contains(&sample.at_ns)));
+}
+
+#[test]
+fn short_gaps_in_which_nobody_looked_say_nothing_and_hide_no_lie() {
+    let parts = [(0.0, 0.25), (0.45, 0.6), (0.8, 0.99)];
+    let mut honest = trace(100, 5_000, None);
+    look_away(&mut honest, &parts[1..2]);
+    let of_the_rest = ratio(&honest);
+    assert!((of_the_rest - 1.0).abs() < 0.03, "{of_the_rest}");
+    let mut lying = trace(100, 5_000, Some(100));
+    assert!(!holds(ratio(&lying)));
+    look_away(&mut lying, &parts[1..2]);
+    assert!(!holds(ratio(&lying)));
+    look_away(&mut honest, &parts);
+    assert!(!holds(ratio(&honest)), "too much was not looked at");
+}
+
 #[test]
 fn fails_when_a_stretch_of_samples_is_dropped() {
     let mut trace = trace(100, 1_667, None);
