@@ -3,11 +3,30 @@
 //! Each agent that is executed has a private copy of every page that the loader relocates, and each that is forked the
 //! page tables of every library; ARCHITECTURE.md has the figures and what this costs. `MAILRIG_LINKING` chooses another
 //! way, so that they can be measured again: `pie`, `no-pie`, `static-pie`, `static`.
+//!
+//! What a delivery runs through lies together at the end of the code, next to the variables: each 2 MiB of addresses that
+//! an agent touches is a page of page tables.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
+
+/// Crates and libraries that a delivery of the blocking driver runs through.
+const OF_AGENTS: [&str; 12] = [
+    "*libagent-*.rlib:*",
+    "*libsupervisor-*.rlib:*",
+    "*libdelivery-*.rlib:*",
+    "*libsmtp-*.rlib:*",
+    "*libsys-*.rlib:*",
+    "*librustix-*.rlib:*",
+    "*libmemchr-*.rlib:*",
+    "*liballoc-*.rlib:*",
+    "*libcore-*.rlib:*",
+    "*libstd-*.rlib:*",
+    "*libcompiler_builtins-*.rlib:*",
+    "*libc.a:*",
+];
 
 /// What Rust's standard library asks the linker for.
 const LIBRARIES: [&str; 6] = ["c", "m", "rt", "pthread", "dl", "util"];
@@ -39,7 +58,37 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-link-arg-bins=-no-pie");
     }
     println!("cargo::rustc-link-arg-bins={flag}");
+    // one that knows no scripts but those that name libraries
+    if !env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("mold")) {
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", gather(&folder)?.display());
+    }
     Ok(())
+}
+
+/// Writes the linker script that gathers the code of agents. It adds to the linker's own.
+///
+/// With the variables behind it this takes less than 2 MiB, so that it is one page of page tables if it begins at the
+/// begin of one; up to 2 MiB of zeros before it in the file are the price.
+fn gather(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let files = OF_AGENTS.map(|files| format!("    {files}(.text .text.*)\n")).concat();
+    // made with the executable or with the MTA: the allocator's entry points; what a forked agent returns to, and an
+    // executed one begins in
+    let functions = [
+        "_R*_7___rustc*",
+        "__rust_try*",
+        "_*starter*",
+        "_*executed*",
+        "_*5roles*",
+        "_*10lang_start*",
+        "main",
+    ];
+    let functions = functions.map(|name| format!("    *(.text.{name})\n")).concat() + "    *crt1.o(.text)\n";
+    let script = format!(
+        "SECTIONS {{\n  .text_of_agents : ALIGN(0x200000) {{\n{functions}{files}  }}\n}}\nINSERT AFTER .text;\n"
+    );
+    let path = folder.join("agents.ld");
+    fs::write(&path, script)?;
+    Ok(path)
 }
 
 /// Puts a linker script for each library into `folder`, where the linker looks before it looks elsewhere: each names the

@@ -253,7 +253,11 @@ impl Connection {
                 return Err(io::Error::other("the queue file ends before the message does"));
             }
             offset += piece.len() as u64;
+            // what is stuffed is rare, so this is enough; without it the buffer would double
+            self.out.reserve_exact(piece.len() + piece.len() / 16);
             self.session.send_body(&piece, &mut self.out);
+            // a peer that does not read is waited for with one copy, not with two
+            drop(piece);
             self.flush(write_timeout).await?;
             self.session.wrote(Instant::now());
         }
