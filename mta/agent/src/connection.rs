@@ -54,7 +54,7 @@ pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<
 impl Connection {
     /// Runs one transaction. Afterwards [`Connection::reusable`] says whether there may be another.
     pub fn deliver(&mut self, received: &mut Received, started_ns: u64) -> DeliveryReport {
-        let (id, transaction) = (received.request.id, received.request.transaction());
+        let (id, transaction) = (received.request.id, received.request.take_transaction());
         let fresh = self.transactions == 0;
         self.transactions += 1;
         let mut ready_ns = if fresh { 0 } else { started_ns };

@@ -94,12 +94,15 @@ impl Requests<'_> {
         let Some((kind, payload, length)) = whole else {
             return Ok(None);
         };
+        if length == self.filled {
+            // as usual: no more than one came
+            let mut frame = std::mem::take(&mut self.buffer);
+            frame.truncate(std::mem::take(&mut self.filled));
+            return Received::from_frame(frame, &mut self.descriptors).map(Some).map_err(io::Error::other);
+        }
         let received = Received::decode(kind, payload, &mut self.descriptors).map_err(io::Error::other)?;
         self.buffer.copy_within(length..self.filled, 0);
         self.filled -= length;
-        if self.filled == 0 {
-            self.buffer = Vec::new();
-        }
         Ok(Some(received))
     }
 }

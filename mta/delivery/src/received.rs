@@ -25,7 +25,21 @@ impl Received {
         payload: &[u8],
         descriptors: &mut VecDeque<OwnedFd>,
     ) -> Result<Received, WireError> {
-        let request = DeliveryRequest::decode(kind, payload)?;
+        Received::with_file(DeliveryRequest::decode(kind, payload)?, descriptors)
+    }
+
+    /// As [`Received::decode`], of a buffer that holds one frame and nothing else; its memory becomes the message's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_frame(frame: Vec<u8>, descriptors: &mut VecDeque<OwnedFd>) -> Result<Received, WireError> {
+        Received::with_file(DeliveryRequest::from_frame(frame)?, descriptors)
+    }
+
+    fn with_file(
+        request: DeliveryRequest,
+        descriptors: &mut VecDeque<OwnedFd>,
+    ) -> Result<Received, WireError> {
         let file = match request.content {
             Content::Inline(_) => None,
             Content::Descriptor { .. } => {

@@ -2,7 +2,7 @@
 
 use crate::QueueId;
 use crate::envelope::{decode_forward_path, decode_reverse_path, encode_forward_path, encode_reverse_path};
-use crate::wire::{Decoder, Encoder, WireError};
+use crate::wire::{Decoder, Encoder, HEADER_BYTES, WireError, split_frame};
 use smtp::client::Transaction;
 use smtp::{ForwardPath, ReversePath};
 use std::fmt;
@@ -96,6 +96,17 @@ impl DeliveryRequest {
         }
     }
 
+    /// As [`DeliveryRequest::transaction`]; the transaction has the addresses from here on, and the request no more.
+    pub fn take_transaction(&mut self) -> Transaction {
+        Transaction {
+            reverse_path: std::mem::replace(&mut self.reverse_path, ReversePath::Null),
+            recipients: std::mem::take(&mut self.recipients),
+            size_bytes: Some(self.size_bytes()),
+            eight_bit: self.eight_bit,
+            smtp_utf8: false,
+        }
+    }
+
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut frame = Encoder::frame(out, KIND_REQUEST);
         frame.u64(self.id);
@@ -122,6 +133,30 @@ impl DeliveryRequest {
 
     /// Decodes the payload of a frame of the given kind.
     pub fn decode(kind: u8, payload: &[u8]) -> Result<DeliveryRequest, WireError> {
+        let (mut request, inline) = DeliveryRequest::fields(kind, payload)?;
+        if let Some(start) = inline {
+            request.content = Content::Inline(payload[start..].to_vec());
+        }
+        Ok(request)
+    }
+
+    /// Decodes a buffer that holds one frame and nothing else, whose memory becomes the message's.
+    pub fn from_frame(mut frame: Vec<u8>) -> Result<DeliveryRequest, WireError> {
+        let (kind, payload, length) = split_frame(&frame)?.ok_or(WireError::Truncated)?;
+        if length < frame.len() {
+            return Err(WireError::Trailing);
+        }
+        let (mut request, inline) = DeliveryRequest::fields(kind, payload)?;
+        if let Some(start) = inline {
+            frame.drain(..HEADER_BYTES + start);
+            frame.shrink_to_fit();
+            request.content = Content::Inline(frame);
+        }
+        Ok(request)
+    }
+
+    /// All but the inline message, and where in the payload that begins; it is the last field.
+    fn fields(kind: u8, payload: &[u8]) -> Result<(DeliveryRequest, Option<usize>), WireError> {
         if kind != KIND_REQUEST {
             return Err(WireError::Invalid("kind of frame"));
         }
@@ -137,13 +172,15 @@ impl DeliveryRequest {
         }
         let recipients =
             (0..count).map(|_| decode_forward_path(&mut input)).collect::<Result<Vec<_>, _>>()?;
-        let content = match input.u8()? {
-            CONTENT_INLINE => Content::Inline(input.bytes()?.to_vec()),
-            CONTENT_DESCRIPTOR => Content::Descriptor { offset: input.u64()?, length: input.u64()? },
+        let (content, inline) = match input.u8()? {
+            CONTENT_INLINE => (Content::Inline(Vec::new()), Some(payload.len() - input.bytes()?.len())),
+            CONTENT_DESCRIPTOR => (Content::Descriptor { offset: input.u64()?, length: input.u64()? }, None),
             _ => return Err(WireError::Invalid("content")),
         };
         input.finish()?;
-        Ok(DeliveryRequest { id, queue_id, next_hop, reverse_path, recipients, eight_bit, content })
+        let request =
+            DeliveryRequest { id, queue_id, next_hop, reverse_path, recipients, eight_bit, content };
+        Ok((request, inline))
     }
 }
 

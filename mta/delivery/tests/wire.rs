@@ -96,7 +96,17 @@ fn what_agents_are_asked_and_say_comes_back_as_it_went() {
         request(content.clone()).encode(&mut bytes);
         let (kind, payload, length) = split_frame(&bytes).unwrap().unwrap();
         assert_eq!(length, bytes.len());
-        assert_eq!(DeliveryRequest::decode(kind, payload), Ok(request(content)));
+        assert_eq!(DeliveryRequest::decode(kind, payload), Ok(request(content.clone())));
+        assert_eq!(DeliveryRequest::from_frame(bytes.clone()), Ok(request(content)));
+        for cut in [0, 4, 5, bytes.len() - 1] {
+            assert_eq!(
+                DeliveryRequest::from_frame(bytes[..cut].to_vec()),
+                Err(WireError::Truncated),
+                "{cut}"
+            );
+        }
+        bytes.push(0);
+        assert_eq!(DeliveryRequest::from_frame(bytes), Err(WireError::Trailing));
     }
     for said in [report("later"), AgentFrame::AskContent { id: u64::MAX }] {
         let mut bytes = Vec::new();

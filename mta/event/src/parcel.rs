@@ -5,7 +5,6 @@
 //! allocator maps by themselves, so that a block goes when its last message is sent.
 
 use delivery::{Content, Received};
-use smtp::ReversePath;
 use smtp::client::Transaction;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -42,14 +41,7 @@ struct Block(RefCell<Vec<u8>>);
 impl Parcel {
     /// What the session is told to do. It has the addresses from here on, and the request no more.
     pub fn transaction(&mut self) -> Transaction {
-        let request = &mut self.received.request;
-        Transaction {
-            reverse_path: std::mem::replace(&mut request.reverse_path, ReversePath::Null),
-            recipients: std::mem::take(&mut request.recipients),
-            size_bytes: Some(self.size_bytes),
-            eight_bit: request.eight_bit,
-            smtp_utf8: false,
-        }
+        Transaction { size_bytes: Some(self.size_bytes), ..self.received.request.take_transaction() }
     }
 }
 

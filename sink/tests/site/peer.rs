@@ -66,8 +66,9 @@ impl Peer {
                 }
                 ("S:", wanted) => {
                     if !commands.is_empty() {
-                        self.send(std::mem::take(&mut commands));
+                        // before it is sent: whoever loses the core in between would measure too little
                         since = Instant::now();
+                        self.send(std::mem::take(&mut commands));
                     }
                     let reply = self.reply();
                     let wanted = wanted.trim_start();
