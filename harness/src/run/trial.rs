@@ -251,10 +251,10 @@ impl Performance<'_> {
             stretch.fill(tarpits, self.trial.load.messages, &trace, row);
         }
         if let Some(mut used) = seen.used {
+            seen.warnings.extend(used.disturbance());
             used.leave_out_busy_poll(ledger.busy_poll_s);
             used.fill(row);
             row.limited_by = used.limited_by(row, self.conditions.placement, self.rig.allowed.len());
-            seen.warnings.extend(used.disturbance());
         }
         Ok(())
     }
