@@ -54,6 +54,16 @@ fn descriptors(pid: i32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// How often all threads of a process went to sleep.
+fn sleeps(pid: i32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let of = |status: String| {
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:"))?;
+        line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    tasks.filter_map(|task| of(std::fs::read_to_string(task.path().join("status")).ok()?)).sum()
+}
+
 fn agents(mta: &Mta) -> Vec<i32> {
     mta.pids()[2..].to_vec()
 }
@@ -393,4 +403,21 @@ fn ten_thousand_requests_go_through_three_agents() {
     assert!(sink.terminate().success());
     let ledger: Value = serde_json::from_str(&std::fs::read_to_string(&ledger).unwrap()).unwrap();
     assert_eq!(ledger["messages"], 10_000, "{ledger}");
+}
+
+#[test]
+fn who_has_nothing_to_do_sleeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &["--delay", "dot=60s"]);
+    let table = format!("relayhost = \"{}\"", sink.address);
+    let mta = Mta::start(folder.path(), &table, &tables("zygote", "agents_max = 3"));
+    assert!(sending(&mta, 5, "1KiB").wait().success());
+    eventually("every slot is taken and mail waits", || mta.control("status")["active"] == 3);
+    let pids = mta.pids();
+    let before: Vec<u64> = pids.iter().map(|pid| sleeps(*pid)).collect();
+    std::thread::sleep(Duration::from_secs(2));
+    for (pid, before) in pids.into_iter().zip(before) {
+        let woken = sleeps(pid) - before;
+        assert!(woken < 40, "process {pid} woke up {woken} times in two seconds");
+    }
 }

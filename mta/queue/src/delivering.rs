@@ -23,6 +23,7 @@ const AGENTS_LOST_MAX: u8 = 2;
 impl Manager {
     /// Hands out deliveries while there are agents for them, and asks for agents while there are deliveries.
     pub(crate) fn dispatch(&mut self) {
+        self.waits_for_due = false;
         if self.paused || self.stopping.is_some() {
             return;
         }
@@ -46,7 +47,10 @@ impl Manager {
                     self.suspend(entry, destination, due, attempts);
                 }
                 Next::Expired(entry, id, destination) => self.give_up_waiting(entry, id, destination),
-                Next::Sleep(_) | Next::Blocked | Next::Empty => return,
+                Next::Sleep(_) | Next::Blocked | Next::Empty => {
+                    self.waits_for_due = true;
+                    return;
+                }
             }
         }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Manager {
     pub(crate) log: Log,
     pub(crate) paused: bool,
     pub(crate) stopping: Option<Instant>,
+    /// All that is due is handed out, so what comes due next is waited for; not where agents or their slots are missing.
+    pub(crate) waits_for_due: bool,
     /// Chosen by the scheduler; their agents are being started.
     pub(crate) waiting: VecDeque<EntryId>,
     pub(crate) delivered: u64,
@@ -110,6 +112,7 @@ impl Manager {
             log: Log::default(),
             paused: settings.paused,
             stopping: None,
+            waits_for_due: false,
             waiting: VecDeque::new(),
             delivered: 0,
             bounced: 0,
@@ -242,13 +245,15 @@ impl Manager {
                 by(deadline.saturating_duration_since(now));
             }
         }
-        if let Some(due) = self.mail.scheduler.next_due().filter(|_| !self.paused) {
+        if self.waits_for_due
+            && let Some(due) = self.mail.scheduler.next_due()
+        {
             by(due.since(epoch_now()).max(Duration::from_millis(1)));
         }
         if self.stopping.is_some() {
             by(STOP_TICK);
         }
-        if let Some(look) = self.space.next_look() {
+        if let Some(look) = self.space.next_look(now) {
             by(look.saturating_duration_since(now));
         }
         wake

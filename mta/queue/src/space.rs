@@ -38,9 +38,9 @@ impl Space {
         self.room > 0
     }
 
-    /// When to look, if there is a reason.
-    pub fn next_look(&self) -> Option<Instant> {
-        let due = self.looked.map_or_else(Instant::now, |looked| looked + LOOK_EVERY);
+    /// When to look, if there is a reason: `now` for the first time.
+    pub fn next_look(&self, now: Instant) -> Option<Instant> {
+        let due = self.looked.map_or(now, |looked| looked + LOOK_EVERY);
         (self.is_asked || self.room == 0).then_some(due)
     }
 
@@ -51,5 +51,23 @@ impl Space {
         (self.looked, self.is_asked) = (Some(now), false);
         // a message that declares its size is compared with what is told here
         (before == 0) != (self.room == 0) || self.room < before / 2 || self.room / 2 > before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_looked_at_once_at_first_and_then_while_mail_comes_in_or_room_is_short() {
+        let now = Instant::now();
+        let mut space = Space::new(10);
+        assert_eq!(space.next_look(now), Some(now));
+        space.note(100, now);
+        assert_eq!(space.next_look(now), None, "nothing comes in");
+        assert_eq!(space.room(), 90);
+        assert_eq!(space.next_look(now), Some(now + LOOK_EVERY));
+        assert!(space.note(5, now), "reception is to know");
+        assert_eq!(space.next_look(now), Some(now + LOOK_EVERY), "until there is room again");
     }
 }

@@ -74,7 +74,7 @@ impl Manager {
     /// Asks for free space now and then, and tells reception when that makes a difference.
     pub(crate) fn look_for_space(&mut self) {
         let now = Instant::now();
-        if self.space.next_look().is_none_or(|due| due > now) {
+        if self.space.next_look(now).is_none_or(|due| due > now) {
             return;
         }
         let had_room = self.space.has_room();
