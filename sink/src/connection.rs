@@ -164,7 +164,6 @@ impl Connection {
         let mut read = ReadBuf::new(&mut buffers.input[kept..kept + wanted]);
         let end = ready!(self.wire.poll_read(context, &mut read));
         let bytes = read.filled().len();
-        shared.polling.stir();
         if end.is_err() || bytes == 0 {
             return Poll::Ready(Err(Lost::Closed));
         }
@@ -195,6 +194,7 @@ impl Connection {
         let Buffers { input, output } = buffers;
         let input = &input[..filled];
         let shared = Rc::clone(&self.shared);
+        shared.polling.stir();
         let books = &mut *shared.books.borrow_mut();
         self.active_ns = clock::now_ns();
         output.clear();

@@ -22,7 +22,7 @@ pub struct Polling {
 }
 
 impl Polling {
-    /// A connection or bytes came.
+    /// A connection or bytes came, or a delay is over.
     pub fn stir(&self) {
         self.stirs.set(self.stirs.get() + 1);
         if self.is_asleep.get() {

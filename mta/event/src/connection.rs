@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// So long the queue manager may take for a message that is asked for: the disk may be cold, and many may ask at once.
+const ASK_PATIENCE: Duration = Duration::from_secs(30);
+
 /// So much of what a peer said before its connection broke is listened to.
 const LAST_WORDS_BYTES: usize = 16 * 4096;
 
@@ -212,9 +215,10 @@ impl Connection {
                 let file = Arc::new(file.expect("a request without its file is refused on arrival"));
                 Box::pin(self.send_file(file, *offset, *length, write_timeout)).await?;
             }
-            // given back: nobody waits longer for the queue manager than the peer would for the data
+            // given back
             (None, Content::Inline(_)) => {
-                match Box::pin(outbox.ask(parcel.received.request.id, write_timeout)).await {
+                let patience = write_timeout.max(ASK_PATIENCE);
+                match Box::pin(outbox.ask(parcel.received.request.id, patience)).await {
                     Ok(message) => message.with(|bytes| self.session.send_body(bytes, &mut self.out)),
                     Err(reason) => {
                         self.session.abandon_body(reason, Instant::now());

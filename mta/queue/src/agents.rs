@@ -170,6 +170,11 @@ impl Agents {
         None
     }
 
+    /// Whether it has this delivery.
+    pub fn has(&self, number: AgentNumber, request: u64) -> bool {
+        self.living.get(&number).is_some_and(|agent| agent.deliveries.contains(&request))
+    }
+
     /// The message was read; gives whom it is for, unless the agent is gone or the delivery has ended.
     pub fn was_read(&mut self, number: AgentNumber, request: u64) -> Option<&mut Stream> {
         let agent = self.living.get_mut(&number)?;
@@ -179,7 +184,9 @@ impl Agents {
 
     /// The delivery that this agent reports on; `None` when it never had it.
     pub fn reported(&mut self, number: AgentNumber, request: u64) -> Option<InFlight> {
-        let had = self.living.get_mut(&number)?.deliveries.remove(&request);
+        let agent = self.living.get_mut(&number)?;
+        let had = agent.deliveries.remove(&request);
+        agent.asked.retain(|asked| *asked != request);
         had.then(|| self.take(request)).flatten()
     }
 

@@ -143,7 +143,11 @@ impl Manager {
             let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
             let _ = self.mail.scheduler.report(epoch_now(), entry, report);
             self.mail.remove_batch(entry);
-            return self.mail.forget(id);
+            // other entries of it may be with agents
+            if self.mail.message(id).is_none_or(|message| message.batches == 0) {
+                self.mail.forget(id);
+            }
+            return;
         }
         self.log.event(&format!("queue_id={id} cannot be read, trying again later: {error}"));
         let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
@@ -186,8 +190,10 @@ impl Manager {
     /// Has messages read that an agent asked for again, as fast as it takes them.
     pub(crate) fn read_again(&mut self, number: AgentNumber) {
         while let Some((request, entry)) = self.agents.next_asked(number) {
-            let Some(batch) = self.mail.batch(entry) else { continue };
-            self.reader.read(number, request, batch.id);
+            match self.mail.batch(entry).map(|batch| batch.id) {
+                Some(id) => self.reader.read(number, request, id),
+                None => self.answer_ask(number, request, None),
+            }
         }
     }
 
@@ -198,20 +204,24 @@ impl Manager {
         request: u64,
         content: Result<Vec<u8>, (QueueId, SpoolError)>,
     ) {
-        if let Err((id, error)) = &content {
+        if let Err((id, error)) = &content
+            && self.agents.has(number, request)
+        {
             self.alarms += u64::from(matches!(error, SpoolError::Corrupt { .. }));
             self.log.event(&format!("ALARM: queue_id={id} cannot be read again for its delivery: {error}"));
         }
-        if let Some(stream) = self.agents.was_read(number, request) {
-            let content = content.as_deref().ok();
-            let mut bytes = Vec::with_capacity(32 + content.map_or(0, <[u8]>::len));
-            ContentAnswer { id: request, content }.encode(&mut bytes);
-            if let Err(error) = stream.send(bytes, None, &self.poller) {
-                let why = format!("could not be given a message: {error}");
-                return self.agent_closed(number, &why);
-            }
-        }
+        self.answer_ask(number, request, content.as_deref().ok());
         self.read_again(number);
+    }
+
+    /// `None`: it can't be read any more.
+    fn answer_ask(&mut self, number: AgentNumber, request: u64, content: Option<&[u8]>) {
+        let Some(stream) = self.agents.was_read(number, request) else { return };
+        let mut bytes = Vec::with_capacity(32 + content.map_or(0, <[u8]>::len));
+        ContentAnswer { id: request, content }.encode(&mut bytes);
+        if let Err(error) = stream.send(bytes, None, &self.poller) {
+            self.agent_closed(number, &format!("could not be given a message: {error}"));
+        }
     }
 
     /// False when the report does not fit what this agent was given.
@@ -222,6 +232,7 @@ impl Manager {
             self.put_back(&delivery);
             return false;
         }
+        self.reports += 1;
         let now = Instant::now();
         if self.agents.pool.release(number, now) == AfterUse::Retire {
             self.agents.retire(number, now);

@@ -20,7 +20,7 @@ pub struct QueuedMessage {
     /// Bounces that are being made; the message stays until they are durable.
     pub bounces: usize,
     /// Its batches that are in core.
-    batches: usize,
+    pub batches: usize,
     /// Some next hop has, or had, several of its batches: the envelope does not tell which recipients are in which.
     pub is_split: bool,
 }

@@ -60,6 +60,10 @@ pub(crate) struct Manager {
     pub(crate) log: Log,
     pub(crate) paused: bool,
     pub(crate) stopping: Option<Instant>,
+    /// When this turn of the loop began.
+    turn: Instant,
+    /// Reports that came in during this turn.
+    pub(crate) reports: usize,
     /// All that is due is handed out, so what comes due next is waited for; not where agents or their slots are missing.
     pub(crate) waits_for_due: bool,
     /// Chosen by the scheduler; their agents are being started.
@@ -112,6 +116,8 @@ impl Manager {
             log: Log::default(),
             paused: settings.paused,
             stopping: None,
+            turn: Instant::now(),
+            reports: 0,
             waits_for_due: false,
             waiting: VecDeque::new(),
             delivered: 0,
@@ -166,6 +172,7 @@ impl Manager {
         let mut ready = Vec::new();
         let mut moderation = Moderation::new(Instant::now());
         loop {
+            self.turn = Instant::now();
             self.dispatch();
             self.start_agents();
             self.answer_ramps();
@@ -179,8 +186,9 @@ impl Manager {
                 self.writer.finish();
                 return Ok(());
             }
-            if ready.iter().all(|token| matches!(token, Token::Agent(_)))
-                && let Some(pause) = moderation.pause(ready.len(), self.agents.in_flight(), Instant::now())
+            let reports = std::mem::take(&mut self.reports);
+            let pause = moderation.pause(reports, self.agents.in_flight(), self.turn);
+            if let Some(pause) = pause.filter(|_| ready.iter().all(|token| matches!(token, Token::Agent(_))))
             {
                 std::thread::sleep(pause);
             }
@@ -228,8 +236,9 @@ impl Manager {
         if let Some(deadline) = self.agents.pool.idle_deadline() {
             by(deadline.saturating_duration_since(now));
         }
-        if let Some(at) = self.agents.pool.start_at().filter(|at| *at > now) {
-            by(at.duration_since(now));
+        // what came due since this turn began was not seen by it
+        if let Some(at) = self.agents.pool.start_at().filter(|at| *at > self.turn) {
+            by(at.saturating_duration_since(now));
         }
         if let Some(deadline) = self.writer.deadline() {
             by(deadline.saturating_duration_since(now));
@@ -277,10 +286,14 @@ impl Manager {
         while let Some(message) = self.starter.next()? {
             match message {
                 FromStarter::Started { agent, pid } => {
-                    let socket = self.starter.descriptor();
-                    let socket =
-                        socket.ok_or_else(|| io::Error::other("an agent came without its socket"))?;
-                    self.agents.started(agent, Some(pid), socket.into(), &self.poller)?;
+                    if let Some(socket) = self.starter.descriptor() {
+                        self.agents.started(agent, Some(pid), socket.into(), &self.poller)?;
+                        continue;
+                    }
+                    // this process may have no further descriptor: the kernel drops it
+                    self.agents.endings.not_started();
+                    self.lose_agent(agent, "came without its socket: too many open files");
+                    self.tell_starter(&ToStarter::Kill(agent));
                 }
                 FromStarter::NotStarted { agent, errno } => {
                     let error = io::Error::from_raw_os_error(errno);

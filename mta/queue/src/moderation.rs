@@ -43,7 +43,7 @@ impl Moderation {
         Moderation { schedstat, waited: Duration::ZERO, looked: now, reports: 0, apart: None }
     }
 
-    /// How long to sleep before looking for more, when a turn brought in `reports` and nothing else.
+    /// How long to sleep before looking for more, after a turn that brought in `reports`.
     pub fn pause(&mut self, reports: usize, in_flight: usize, now: Instant) -> Option<Duration> {
         self.reports = self.reports.saturating_add(reports as u32);
         let passed = now.saturating_duration_since(self.looked);

@@ -350,6 +350,8 @@ impl Pool {
         };
         self.floor = floor(&limits);
         self.limits = limits;
+        // what ended agents of the kind before says nothing of the new ones
+        (self.first_use_deaths, self.throttled_until) = (0, None);
         retired
     }
 
@@ -373,7 +375,7 @@ impl Pool {
             Phase::Full => {}
             Phase::Draining => self.drained(),
         }
-        if agent.finished > 0 {
+        if agent.finished > 0 || agent.phase == Phase::StartingOutdated {
             return Death::InUse;
         }
         let pause = THROTTLE_FIRST.saturating_mul(1 << self.first_use_deaths.min(6)).min(THROTTLE_LAST);

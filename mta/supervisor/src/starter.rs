@@ -347,8 +347,6 @@ impl<A: Agents> Starter<A> {
             ToStarter::Change { stop_bound, agents } => {
                 self.stop_bound = stop_bound;
                 self.agents.change(&agents)?;
-                // as at the start: agents are to find no gap to allocate in
-                sys::memory::close_gaps();
             }
         }
         Ok(())

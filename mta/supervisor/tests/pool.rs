@@ -201,7 +201,8 @@ impl Model {
                 let Some(number) = self.pick(which, |_| true) else { return };
                 let known = self.living.remove(&number).expect("just picked");
                 let death = self.pool.died(number, self.now);
-                if known.finished > 0 {
+                let is_outdated = known.outdated && !known.ready;
+                if known.finished > 0 || is_outdated {
                     assert_eq!(death, Death::InUse);
                 } else {
                     let pause = (THROTTLE_FIRST * 2u32.pow(self.deaths_in_a_row.min(6))).min(THROTTLE_LAST);
@@ -229,6 +230,7 @@ impl Model {
                 self.living.retain(|_, known| !is_idle(known));
                 self.living.values_mut().for_each(|known| known.outdated = true);
                 if let Happens::Change(limits) = what {
+                    (self.deaths_in_a_row, self.throttled_until) = (0, None);
                     self.largest = self.largest.max(limits.agents_max);
                     self.limits = limits;
                     self.starts.clear();
