@@ -200,6 +200,52 @@ fn an_import_that_is_killed_goes_on_where_it_was_and_takes_each_message_once() {
     }
 }
 
+/// An image that says held is not what holds a message.
+#[test]
+fn an_imported_message_that_is_deferred_is_not_held_by_a_restart() {
+    for store in ["segments", "files"] {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::start("451 4.2.0 later");
+        let keys = format!("relayhost = \"{}\"\nstore = \"{store}\"", site.address);
+        let mut mta = Mta::start(folder.path(), &format!("{keys}\npaused = true"), "");
+        let mut client = Client::connect(&mta.address);
+        client.hello();
+        assert!(client.mail("a@s.test", &["r@x.test"], b"x\r\n").starts_with("250"));
+        drop(client);
+        let file = folder.path().join("exported");
+        said(folder.path(), &["export", file.to_str().unwrap()]);
+        assert!(mta.process.terminate().success());
+        for running in [true, false] {
+            let other = tempfile::tempdir().unwrap();
+            std::fs::write(other.path().join("mta.toml"), configuration(other.path(), &keys, "")).unwrap();
+            let mut mta = Mta::start(other.path(), &keys, "");
+            if !running {
+                assert!(mta.process.terminate().success());
+            }
+            said(other.path(), &["import", file.to_str().unwrap()]);
+            std::fs::remove_file(folder.path().join("exported.imported")).unwrap();
+            if !running {
+                mta = Mta::start(other.path(), &keys, "");
+            }
+            let tried = |times: u64| {
+                eventually("it is tried", || {
+                    let text = said(other.path(), &["list", "--json", "--status", "deferred"]);
+                    let row = text.lines().next().map(|row| serde_json::from_str::<Value>(row).unwrap());
+                    row.is_some_and(|row| row["attempts"] == times)
+                });
+            };
+            tried(1);
+            // read from the spool again
+            said(other.path(), &["flush"]);
+            tried(2);
+            assert!(mta.process.terminate().success());
+            let held = senders(other.path(), &["--status", "held"]);
+            assert_eq!(held, [""; 0], "{store}, imported while it ran: {running}");
+            assert_eq!(senders(other.path(), &[]), ["a@s.test"]);
+        }
+    }
+}
+
 #[test]
 fn is_safe_while_mail_flows() {
     let folder = tempfile::tempdir().unwrap();

@@ -142,6 +142,8 @@ impl Mail {
             if let Some(Entry { attempts, due, .. }) = self.scheduler.entry(entry) {
                 (status.attempts, status.due) = (attempts, due);
             }
+            // it is being delivered, whatever its image says: an import writes held messages, and releases them
+            status.held = false;
             let message = QueuedMessage { envelope, status, bounces: 0, batches: 0, is_split: false };
             self.messages.entry(id).or_insert(message);
         }
