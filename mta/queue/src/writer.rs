@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use spool::{Change, Incoming, Spool, SpoolError, Status, Stored};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -274,6 +274,8 @@ fn keep_up(spool: &dyn Spool, wanted: &Receiver<()>, results: &Results) {
         let mut did_much = false;
         loop {
             match spool.tend() {
+                // an orderly stop waits for one step, not for all
+                Ok(true) if wanted.try_recv() == Err(TryRecvError::Disconnected) => return,
                 Ok(true) => did_much = true,
                 Ok(false) => break,
                 Err(error) => {
