@@ -24,7 +24,7 @@
 //! | mark, after its sync | the new status | never delivered again |
 //! | removal, before its sync | the message or none | may be delivered twice |
 //! | removal, after its sync | no message | never delivered again |
-//! | copy to the newest segment, synced | the message twice | the newer copy is taken |
+//! | copy to the newest segment, synced | the message twice | the older copy is taken, its segment given back first |
 //! | old segment given back | the copy | queued |
 //! | summary written | any part of it | the segment is read unless it is whole |
 //!

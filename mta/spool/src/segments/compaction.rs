@@ -92,18 +92,27 @@ fn choose(spool: &SegmentSpool) -> Option<Choice> {
 fn summarize(spool: &SegmentSpool, number: u32) -> Result<bool, SpoolError> {
     let file = lock(&spool.table).segments[&number].file.clone();
     let sync = spool.options.durability == Durability::Full;
-    let written = summary::write(&*spool.disk, &*file, number, spool.options.segment_bytes, sync);
+    let set = |summarized| {
+        let mut table = lock(&spool.table);
+        table.segments.get_mut(&number).expect("only this thread gives it back").summary = summarized;
+    };
     let refuse = || {
         // half of one is not trusted, so it does no harm where it can't be removed
         let _ = spool.disk.remove(&summary::file_name(number));
-        lock(&spool.table).segments.get_mut(&number).expect("only this thread gives it back").summary =
-            Summarized::Refused;
+        set(Summarized::Refused);
     };
-    match written {
-        Ok(messages) => {
-            spool.put_missing_aside(number, &messages).inspect_err(|_| refuse())?;
-            lock(&spool.table).segments.get_mut(&number).expect("only this thread gives it back").summary =
-                Summarized::Yes;
+    let draft = summary::write(&*spool.disk, &*file, number, spool.options.segment_bytes);
+    let finished = match draft {
+        Ok(draft) => {
+            // before it counts: a start that believes it would never find what it leaves out
+            spool.put_missing_aside(number, &draft.messages).inspect_err(|_| refuse())?;
+            draft.finish(&*spool.disk, number, sync)
+        }
+        Err(error) => Err(error),
+    };
+    match finished {
+        Ok(()) => {
+            set(Summarized::Yes);
             Ok(true)
         }
         Err(error) => {

@@ -64,14 +64,16 @@ impl SegmentSpool {
         number: u32,
         found: &[(QueueId, Place)],
     ) -> Result<(), SpoolError> {
-        let mut live_bytes = 0;
+        let in_use = || lock(&self.table).segments[&number].live_bytes;
+        let before = in_use();
+        let mut found_bytes = 0;
         for some in found.chunks(PAGE) {
             let table = lock(&self.table);
             let live = some.iter().filter(|(id, place)| table.is_at(*id, *place));
-            live_bytes += live.map(|(_, place)| u64::from(place.space())).sum::<u64>();
+            found_bytes += live.map(|(_, place)| u64::from(place.space())).sum::<u64>();
         }
-        // a removal in between brings us further in vain
-        if lock(&self.table).segments[&number].live_bytes == live_bytes {
+        // both times: a removal in between could hide that one is missing, and brings us further in vain
+        if before == found_bytes && in_use() == found_bytes {
             return Ok(());
         }
         let found: HashSet<u32> = found.iter().map(|(_, place)| place.offset()).collect();

@@ -18,7 +18,8 @@
 //! An entry is a record's header as it stands in the segment (48 bytes), the number of bytes of the body that follow
 //! (u32), and these: of a message what is before its content, of another record all.
 //!
-//! It is written once, when nothing more is appended to its segment and all that is there is on stable storage. It is
+//! It is written once, when nothing more is appended to its segment and all that is there is on stable storage; its head
+//! last, after what is missing among the entries was put aside, since nobody looks for that where there is a summary. It is
 //! trusted if its checksums fit and its first and last header stand in the segment where it says. Without it, or if it
 //! is anything else than that, the segment itself is read. So it may be lost, torn or old, at no cost but time.
 
@@ -31,6 +32,7 @@ use crate::message;
 use delivery::QueueId;
 use delivery::wire::{Decoder, Encoder};
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"mailrigS";
 const VERSION: u16 = 1;
@@ -113,15 +115,34 @@ impl Writing<'_> {
     }
 }
 
-/// Writes the summary of a segment, and gives the messages that are in it. What is damaged is left out: it is for the
-/// caller to see whether a message is missing.
+/// A summary without its head, which nobody believes.
+pub(super) struct Draft {
+    file: Arc<dyn DiskFile>,
+    head: Head,
+    /// The messages that it has. What is damaged is left out: it is for the caller to see whether one is missing, before
+    /// the summary counts.
+    pub(super) messages: Vec<(QueueId, Place)>,
+}
+
+impl Draft {
+    /// From now on it is believed.
+    pub(super) fn finish(self, disk: &dyn Disk, number: u32, sync: bool) -> io::Result<()> {
+        self.file.write_at(&[IoSlice::new(&self.head.encode(number))], 0)?;
+        if sync {
+            self.file.sync()?;
+            disk.sync_names()?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the entries of a segment's summary.
 pub(super) fn write(
     disk: &dyn Disk,
     segment: &dyn DiskFile,
     number: u32,
     segment_bytes: u32,
-    sync: bool,
-) -> io::Result<Vec<(QueueId, Place)>> {
+) -> io::Result<Draft> {
     let name = file_name(number);
     let file = match disk.create(&name) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -158,12 +179,7 @@ pub(super) fn write(
     writing.put()?;
     let head =
         Head { entries: writing.entries, checksum: writing.checksum.finalize(), bytes: writing.written };
-    file.write_at(&[IoSlice::new(&head.encode(number))], 0)?;
-    if sync {
-        file.sync()?;
-        disk.sync_names()?;
-    }
-    Ok(messages)
+    Ok(Draft { file, head, messages })
 }
 
 /// A record as its segment's summary has it.
@@ -213,7 +229,8 @@ impl Summary {
         Ok(fits.then_some(summary))
     }
 
-    /// Every entry is a record of this segment, and the first and the last are in it.
+    /// Every entry is a record of this segment, and the first and the last are in it. A segment without any has no
+    /// summary: there would be nothing to tell whose it is.
     fn is_of(&self, segment: &dyn DiskFile, number: u32, entries: u32) -> io::Result<bool> {
         let file_bytes = segment.bytes()?;
         let (mut count, mut end) = (0, 0);
@@ -236,7 +253,7 @@ impl Summary {
                 return Ok(false);
             }
         }
-        Ok(count == entries)
+        Ok(count == entries && count > 0)
     }
 
     /// The entry at a place of the summary, and where the next one is.

@@ -113,3 +113,29 @@ fn damage_behind_a_summary_is_put_aside_by_whoever_reads_it() {
         assert_eq!(content(&spool, ids[73]), [b'a' + 73 % 26; 700]);
     }
 }
+
+/// A message that was damaged before its segment got a summary is put aside, wherever the summary's writing stopped.
+#[test]
+fn a_summary_that_leaves_a_message_out_is_not_believed_before_that_is_put_aside() {
+    let mut calls = 0;
+    loop {
+        let rig = Rig::new(u64::from(calls));
+        let (spool, ..) = rig.open();
+        let ids: Vec<_> = (0..30).map(|n| add(&spool, 1, &[b'a' + n % 26; 700])).collect();
+        // the second of the first segment
+        rig.disk.flip("00000001", (896 + 300) * 8);
+        rig.die_after(calls);
+        while spool.tend().is_ok_and(|more| more) {}
+        let done = !rig.disk.is_dead();
+        rig.disk.kill();
+        let (_, found, _) = rig.open();
+        assert_eq!(found.len(), ids.len() - 1, "after {calls} calls");
+        let aside = rig.corrupt.names().expect("lists");
+        assert!(aside.iter().any(|name| name.starts_with(&ids[1].to_string())), "{calls} calls: {aside:?}");
+        if done {
+            assert!(calls > 5, "only {calls} calls were tried");
+            break;
+        }
+        calls += 1;
+    }
+}
