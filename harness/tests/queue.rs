@@ -2,8 +2,9 @@
 
 mod support;
 
-use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -244,6 +245,58 @@ fn an_imported_message_that_is_deferred_is_not_held_by_a_restart() {
             assert_eq!(senders(other.path(), &[]), ["a@s.test"]);
         }
     }
+}
+
+/// The longest line that a piece of content makes, and an envelope that is longer than any other command.
+#[test]
+fn a_connection_imports_any_message_and_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mta = Mta::start(folder.path(), "relayhost = \"127.0.0.1:1\"\npaused = true", "");
+    let content = vec![1; 40_000];
+    let row = |recipients: usize, size_bytes: usize| {
+        let to = |number| json!({"address": format!("r{number}@x.test"), "state": "pending"});
+        let to: Vec<Value> = (0..recipients).map(to).collect();
+        json!({
+            "id": "000000000001", "status": "due", "held": false, "from": "a@s.test", "to": to,
+            "recipients": recipients, "received_ms": 1_800_000_000_000u64, "due_ms": 1_800_000_000_000u64,
+            "attempts": 0, "size_bytes": size_bytes, "eight_bit": false,
+        })
+    };
+    let mut text = row(5000, content.len()).to_string().into_bytes();
+    assert!(text.len() > 3 * 64 * 1024);
+    text.extend([b"\n", &content[..], b"\n"].concat());
+    let file = folder.path().join("exported");
+    std::fs::write(&file, text).unwrap();
+    said(folder.path(), &["import", file.to_str().unwrap()]);
+    let id = id_of(folder.path(), "a@s.test");
+    assert!(queue(folder.path(), &["cat", &id]).stdout == content);
+    assert_eq!(said(folder.path(), &["show", &id]).matches(" pending").count(), 5000);
+
+    let mut socket = BufReader::new(UnixStream::connect(folder.path().join("control")).unwrap());
+    socket.get_ref().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut ask = |piece: Value| -> Value {
+        writeln!(socket.get_mut(), "{}", json!({"command": "import", "piece": piece})).unwrap();
+        let mut line = String::new();
+        socket.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    let begun = ask(json!({"begin": row(1, 2)}));
+    let refused = ask(json!({"begin": row(1, 2)}));
+    assert!(refused["error"].as_str().unwrap().contains("imports a message already"), "{refused}");
+    assert_eq!(ask(json!({"data": "xy"}))["ok"], true);
+    assert_eq!(ask(json!("end"))["id"], begun["id"], "the first is not dropped");
+    let refused = ask(json!({"begin": row(1, 2)}));
+    assert!(refused["error"].as_str().unwrap().contains("imports a message already"), "{refused}");
+    let refused = ask(json!("end"));
+    assert!(refused["error"].as_str().unwrap().contains("not confirmed"), "{refused}");
+    assert_eq!(ask(json!("confirm"))["ok"], true);
+    assert_eq!(ask(json!({"known": begun["id"]}))["known"], true);
+    assert_eq!(ask(json!({"release": begun["id"]}))["ok"], true);
+    assert_eq!(mta.control("status")["held"], 0);
+    let begun = ask(json!({"begin": row(1, 0)}));
+    assert_eq!(ask(json!("end"))["id"], begun["id"]);
+    drop(socket);
+    eventually("what nobody confirmed is held", || mta.control("status")["held"] == 1);
 }
 
 #[test]

@@ -132,6 +132,10 @@ impl Queue {
 
     /// Ends the import of a message that was taken in and perhaps is held for that reason alone.
     pub fn end_import(&mut self, id: &str, row: &Row) -> Result<(), String> {
-        if row.held { Ok(()) } else { self.act(Act::Release, &[id.to_owned()]).map(drop) }
+        match self {
+            _ if row.held => Ok(()),
+            Queue::Running(running) => running.end_import(id),
+            Queue::Stopped(stopped) => stopped.act(Act::Release, &[id.to_owned()]).map(drop),
+        }
     }
 }

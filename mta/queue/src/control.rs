@@ -5,7 +5,7 @@ use crate::view::{Filter, Row};
 use delivery::{BadQueueId, QueueId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -13,6 +13,10 @@ use std::time::Duration;
 
 /// A command is short; a longer line ends its connection.
 const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// But for the begin of an import, which names every recipient there is. Such a line is known by how it starts.
+const MAX_BEGIN_BYTES: usize = 32 << 20;
+const BEGIN: &[u8] = br#"{"command":"import","piece":{"begin":"#;
 
 /// Connections at a time; one more is closed at once.
 const MAX_CLIENTS: usize = 64;
@@ -84,7 +88,10 @@ pub enum Piece {
     Data(String),
     /// Is answered when the message is durable. It is held until its client confirms it.
     End,
+    /// Releases it. Is answered when that is durable, too.
     Confirm,
+    /// The same for a message that was taken in before a stop of its client.
+    Release(Id),
     /// Whether a message that was begun is in the queue.
     Known(Id),
 }
@@ -99,22 +106,39 @@ pub struct Imported {
 #[derive(Default)]
 pub struct Imports {
     pub begun: HashMap<u64, Imported>,
-    pub writing: HashSet<QueueId>,
+    /// By client.
+    pub writing: HashMap<u64, QueueId>,
     /// Durable, and held until its client knows that it has been told so.
     pub unconfirmed: HashMap<u64, (QueueId, spool::Stored)>,
+    /// Confirmed, and not yet durably released. Without what is stored it is queued already.
+    pub releasing: HashMap<u64, (QueueId, Option<spool::Stored>)>,
 }
 
 impl Imports {
     pub fn has_in_hand(&self, id: QueueId) -> bool {
-        self.writing.contains(&id)
+        self.writing.values().any(|one| *one == id)
             || self.begun.values().any(|one| one.incoming.id() == id)
             || self.unconfirmed.values().any(|one| one.0 == id)
+            || self.releasing.values().any(|one| one.0 == id)
+    }
+
+    /// The client waits for the end of what it asked for, or is to confirm it.
+    pub fn is_busy(&self, client: u64) -> bool {
+        self.writing.contains_key(&client)
+            || self.unconfirmed.contains_key(&client)
+            || self.releasing.contains_key(&client)
     }
 }
 
 struct Client {
     socket: UnixStream,
     received: Vec<u8>,
+}
+
+impl Client {
+    fn bytes_max(&self) -> usize {
+        if self.received.starts_with(BEGIN) { MAX_BEGIN_BYTES } else { MAX_LINE_BYTES }
+    }
 }
 
 pub struct Control {
@@ -155,7 +179,7 @@ impl Control {
         loop {
             match client.socket.read(&mut buffer) {
                 Ok(0) => return self.close(number),
-                Ok(count) if client.received.len() + count > MAX_LINE_BYTES => return self.close(number),
+                Ok(count) if client.received.len() + count > client.bytes_max() => return self.close(number),
                 Ok(count) => client.received.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -7,7 +7,7 @@
 use crate::control::{Id, Imported, Piece};
 use crate::manager::Manager;
 use crate::operate::refused;
-use crate::view::{self, Row};
+use crate::view::{self, Act, Row};
 use crate::writer::Job;
 use delivery::QueueId;
 use serde_json::{Value, json};
@@ -17,11 +17,20 @@ use spool::{Status, Stored};
 impl Manager {
     pub(crate) fn import(&mut self, client: u64, piece: Piece) {
         let answer = match piece {
+            // what it has in hand stays as it is
+            Piece::Begin(_) if self.imports.begun.contains_key(&client) || self.imports.is_busy(client) => {
+                let error = "this connection imports a message already: end and confirm it, or take another connection";
+                return self.control.answer(client, &refused(error));
+            }
+            Piece::End | Piece::Release(_) if self.imports.is_busy(client) => {
+                let error = "the message before is not confirmed: confirm it first";
+                return self.control.answer(client, &refused(error));
+            }
             Piece::Begin(row) => self.begin_import(client, &row),
             Piece::Data(text) => self.import_data(client, &text),
             Piece::End => match self.imports.begun.remove(&client) {
                 Some(Imported { incoming, stored }) => {
-                    self.imports.writing.insert(incoming.id());
+                    self.imports.writing.insert(client, incoming.id());
                     self.writer.submit(Job::Import { client, incoming, stored });
                     return;
                 }
@@ -30,13 +39,22 @@ impl Manager {
             Piece::Confirm => match self.imports.unconfirmed.remove(&client) {
                 Some((id, stored)) => {
                     if !stored.status.held {
-                        self.writer.submit(Job::Update { id, status: stored.status.clone() });
+                        let status = Some(stored.status.clone());
+                        self.imports.releasing.insert(client, (id, Some(stored)));
+                        self.writer.submit(Job::Release { client, id, status });
+                        return;
                     }
                     self.admit_imported(id, stored);
                     Ok(json!({"ok": true}))
                 }
                 None => Err("there is no import to be confirmed".to_owned()),
             },
+            Piece::Release(Id(id)) => {
+                self.act(Act::Release, &[id]);
+                self.imports.releasing.insert(client, (id, None));
+                self.writer.submit(Job::Release { client, id, status: None });
+                return;
+            }
             Piece::Known(Id(id)) if self.imports.has_in_hand(id) => Ok(json!({"ok": true, "wait": true})),
             Piece::Known(Id(id)) => match self.spool.load(id) {
                 Ok(_) => Ok(json!({"ok": true, "known": true})),
@@ -72,10 +90,11 @@ impl Manager {
         &mut self,
         client: u64,
         begun: QueueId,
-        stored: Stored,
+        stored: Option<Stored>,
         result: Result<QueueId, SpoolError>,
     ) {
-        self.imports.writing.remove(&begun);
+        let Some(stored) = stored else { return self.released(client, result) };
+        self.imports.writing.retain(|_, one| *one != begun);
         match result {
             Ok(id) => {
                 self.imports.unconfirmed.insert(client, (id, stored));
@@ -89,6 +108,16 @@ impl Manager {
             }
             Err(error) => self.control.answer(client, &refused(error)),
         }
+    }
+
+    /// Its client has noted that it is kept: it is delivered, also when a stop now would find it held. Then the client
+    /// asks again.
+    fn released(&mut self, client: u64, result: Result<QueueId, SpoolError>) {
+        if let Some((id, Some(stored))) = self.imports.releasing.remove(&client) {
+            self.admit_imported(id, stored);
+        }
+        let answer = result.map_or_else(refused, |id| json!({"ok": true, "id": id.to_string()}));
+        self.control.answer(client, &answer);
     }
 
     /// What it has begun is forgotten; what it has not confirmed is held for whoever goes on.

@@ -57,6 +57,13 @@ pub enum Job {
         incoming: Incoming,
         stored: Stored,
     },
+    /// A message that was imported is not held any more: on stable storage before the answer. Without a status only what
+    /// was asked for before is synced.
+    Release {
+        client: u64,
+        id: QueueId,
+        status: Option<Status>,
+    },
     Update {
         id: QueueId,
         status: Status,
@@ -86,10 +93,11 @@ pub enum Done {
         doing: &'static str,
         error: SpoolError,
     },
+    /// Without what is stored: its release is.
     Imported {
         client: u64,
         begun: QueueId,
-        stored: Stored,
+        stored: Option<Stored>,
         result: Result<QueueId, SpoolError>,
     },
     /// A message that an agent asked for again.
@@ -211,7 +219,7 @@ impl Writer {
             // its later changes come after its answer
             Job::Import { client, .. } => (*client, &self.lanes),
             Job::Bounce { original, .. } => (original.0, &self.lanes),
-            Job::Update { id, .. } | Job::Remove { id } => (id.0, &self.lanes),
+            Job::Release { id, .. } | Job::Update { id, .. } | Job::Remove { id } => (id.0, &self.lanes),
         };
         // ids are not evenly spread in their low bits: mix before choosing
         let lane = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % lanes.len();
@@ -300,11 +308,13 @@ enum Asked {
     Commit { message: u64, envelope: Envelope, size_bytes: u64 },
     Bounce { original: QueueId, envelope: Envelope, size_bytes: u64, recipients: Vec<u16> },
     Import { client: u64, begun: QueueId, stored: Stored },
+    Release { client: u64, id: QueueId },
     Other { id: QueueId, doing: &'static str },
 }
 
 fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
     let mut done = Vec::new();
+    let mut releases = Vec::new();
     let (mut asked, mut changes) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
     for job in jobs {
         match job {
@@ -329,6 +339,14 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
                 asked.push(Asked::Import { client, begun: incoming.id(), stored });
                 changes.push(Change::Commit(incoming));
             }
+            Job::Release { client, id, status } => {
+                if let Some(status) = status {
+                    asked.push(Asked::Release { client, id });
+                    changes.push(Change::Update { id, status });
+                } else {
+                    releases.push((client, id));
+                }
+            }
             Job::Update { id, status } => {
                 asked.push(Asked::Other { id, doing: "noting what became of it" });
                 changes.push(Change::Update { id, status });
@@ -347,9 +365,30 @@ fn perform(spool: &dyn Spool, jobs: Vec<Job>) -> Vec<Done> {
             Asked::Bounce { original, envelope, size_bytes, recipients } => {
                 Some(Done::Bounced { original, recipients, envelope, size_bytes, result })
             }
-            Asked::Import { client, begun, stored } => Some(Done::Imported { client, begun, stored, result }),
+            Asked::Import { client, begun, stored } => {
+                Some(Done::Imported { client, begun, stored: Some(stored), result })
+            }
+            Asked::Release { client, id } => match result {
+                Ok(_) => {
+                    releases.push((client, id));
+                    None
+                }
+                result => Some(Done::Imported { client, begun: id, stored: None, result }),
+            },
             Asked::Other { id, doing } => result.err().map(|error| Done::Failed { id, doing, error }),
         });
+    }
+    if !releases.is_empty() {
+        // what does not fit on the disk waits in memory
+        let full = || SpoolError::Full { doing: "note a release in", path: "the spool".into() };
+        let synced = spool.sync().and_then(|()| if spool.awaits_sync() { Err(full()) } else { Ok(()) });
+        let released = |(client, begun)| {
+            let result = synced.as_ref().map(|()| begun).map_err(SpoolError::again);
+            Done::Imported { client, begun, stored: None, result }
+        };
+        done.extend(releases.into_iter().map(released));
+        let alarm = synced.err().filter(|error| !matches!(error, SpoolError::Full { .. }));
+        done.extend(alarm.map(|error| Done::Alarm { error }));
     }
     done
 }

@@ -93,7 +93,7 @@ impl SpoolError {
 
 impl SpoolError {
     /// The same error, for another who waits for the same sync.
-    pub(crate) fn again(&self) -> SpoolError {
+    pub fn again(&self) -> SpoolError {
         let copy = |source: &io::Error| match source.raw_os_error() {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::new(source.kind(), source.to_string()),

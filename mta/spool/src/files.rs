@@ -185,9 +185,18 @@ impl FilesSpool {
     }
 
     fn overwrite(&self, id: QueueId, status: &Status) -> Result<QueueId, SpoolError> {
-        let file = self.shared.open_message(id, OFlags::WRONLY)?;
-        file.write_all_at(&message::encode_status(id, status), SCHEDULE_OFFSET)
-            .map_err(|error| SpoolError::io("write the status of", &self.path(id), error))?;
+        let file = self.shared.open_message(id, OFlags::RDWR)?;
+        let failed = |error| SpoolError::io("write the status of", &self.path(id), error);
+        let bytes = message::encode_status(id, status);
+        let mut before = [0; message::SCHEDULE_BYTES];
+        file.read_exact_at(&mut before, SCHEDULE_OFFSET).map_err(failed)?;
+        file.write_all_at(&bytes, SCHEDULE_OFFSET).map_err(failed)?;
+        if message::flags_of(&before) != message::flags_of(&bytes)
+            && self.shared.durability == Durability::Full
+        {
+            // rare, and not made up for by a retry as a schedule is
+            file.sync_data().map_err(|error| SpoolError::io("sync the status of", &self.path(id), error))?;
+        }
         Ok(id)
     }
 

@@ -159,6 +159,11 @@ fn encode_schedule(id: QueueId, attempts: u16, due: EpochMs, held: bool) -> [u8;
     bytes
 }
 
+/// The flags in a schedule, as they stand there.
+pub(crate) fn flags_of(schedule: &[u8]) -> &[u8] {
+    &schedule[10..12]
+}
+
 pub(crate) fn encode_state(state: RecipientState) -> u8 {
     match state {
         RecipientState::Pending => PENDING,

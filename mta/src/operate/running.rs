@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Looks at what the MTA is about to end.
 const WAIT: Duration = Duration::from_millis(20);
-/// Content in one command.
-const PIECE_BYTES: usize = 16 * 1024;
+/// Content in one command: a control character is six of its line's 64 KiB.
+const PIECE_BYTES: usize = 8 * 1024;
 
 pub struct Running {
     socket: BufReader<UnixStream>,
@@ -113,6 +113,10 @@ impl Running {
         step(Step::Kept)?;
         self.ask(&json!({"command": "import", "piece": "confirm"}))?;
         Ok(answer["id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(super) fn end_import(&mut self, id: &str) -> Result<(), String> {
+        self.ask(&json!({"command": "import", "piece": {"release": id}})).map(drop)
     }
 
     pub(super) fn was_imported(&mut self, id: &str) -> Result<bool, String> {

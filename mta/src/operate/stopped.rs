@@ -139,6 +139,8 @@ impl Stopped {
         step(Step::Kept)?;
         if !status.held {
             self.spool.update(id, status.clone()).map_err(said)?;
+            // nobody asks for it again once all are done
+            self.spool.sync().map_err(said)?;
         }
         self.messages.insert(id, status);
         Ok(id.to_string())
