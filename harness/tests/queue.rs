@@ -144,6 +144,15 @@ fn a_running_mta_and_a_stopped_spool_answer_the_same_and_hold_over_a_restart() {
     }
 }
 
+/// A message to r@x.test from each.
+fn submit<From: AsRef<str>>(mta: &Mta, senders: &[From]) {
+    let mut client = Client::connect(&mta.address);
+    client.hello();
+    for from in senders {
+        assert!(client.mail(from.as_ref(), &["r@x.test"], b"x\r\n").starts_with("250"));
+    }
+}
+
 /// Killed after every few messages, wherever it is then.
 #[test]
 fn an_import_that_is_killed_goes_on_where_it_was_and_takes_each_message_once() {
@@ -152,13 +161,8 @@ fn an_import_that_is_killed_goes_on_where_it_was_and_takes_each_message_once() {
     let site = Site::start("250 ok");
     let keys = format!("relayhost = \"{}\"", site.address);
     let mut mta = Mta::start(folder.path(), &format!("{keys}\npaused = true"), "");
-    let mut client = Client::connect(&mta.address);
-    client.hello();
     let expected: Vec<String> = (0..MESSAGES).map(|number| format!("s{number:02}@s.test")).collect();
-    for from in &expected {
-        assert!(client.mail(from, &["r@x.test"], b"x\r\n").starts_with("250"));
-    }
-    drop(client);
+    submit(&mta, &expected);
     assert!(mta.process.terminate().success());
     let file = folder.path().join("exported");
     said(folder.path(), &["export", file.to_str().unwrap()]);
@@ -209,10 +213,7 @@ fn an_imported_message_that_is_deferred_is_not_held_by_a_restart() {
         let site = Site::start("451 4.2.0 later");
         let keys = format!("relayhost = \"{}\"\nstore = \"{store}\"", site.address);
         let mut mta = Mta::start(folder.path(), &format!("{keys}\npaused = true"), "");
-        let mut client = Client::connect(&mta.address);
-        client.hello();
-        assert!(client.mail("a@s.test", &["r@x.test"], b"x\r\n").starts_with("250"));
-        drop(client);
+        submit(&mta, &["a@s.test"]);
         let file = folder.path().join("exported");
         said(folder.path(), &["export", file.to_str().unwrap()]);
         assert!(mta.process.terminate().success());

@@ -139,3 +139,21 @@ impl Queue {
         }
     }
 }
+
+/// Reads `size_bytes` of content and hands them on in pieces.
+fn in_pieces(
+    content: &mut dyn Read,
+    size_bytes: u64,
+    piece_bytes: usize,
+    mut take: impl FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut left = size_bytes;
+    let mut piece = vec![0; piece_bytes];
+    while left > 0 {
+        let count = left.min(piece_bytes as u64) as usize;
+        content.read_exact(&mut piece[..count]).map_err(|error| format!("reading: {error}"))?;
+        take(&piece[..count])?;
+        left -= count as u64;
+    }
+    Ok(())
+}

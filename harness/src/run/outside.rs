@@ -46,12 +46,9 @@ pub fn start_sink(
 ) -> Result<Outside, Trouble> {
     let failed = Trouble::of(InvalidReason::SinkFailed);
     let log = scratch.dir.join("sink.log");
-    let arguments = sink_arguments(trial, paths, &scratch.dir.join("site.toml")).map_err(|error| {
+    let arguments = sink_arguments(trial, cores, paths, &scratch.dir.join("site.toml")).map_err(|error| {
         Trouble::new(InvalidReason::SinkFailed, format!("writing its site file: {error}"))
     })?;
-    let alone = cores.are_apart() && trial.load.model == LoadModel::Preload;
-    let busy_poll = alone.then(|| ["--busy-poll", BUSY_POLL].map(OsString::from));
-    let arguments: Vec<OsString> = arguments.into_iter().chain(busy_poll.into_iter().flatten()).collect();
     let mut child = rig.launcher.start("sink", place, &arguments, Output::Piped, &log).map_err(&failed)?;
     let live = Live::read(child.stdout().expect("standard output is piped"));
     let address = live.ready(&mut child, START_BOUND, &rig.interrupt).map_err(&failed)?;
@@ -61,7 +58,12 @@ pub fn start_sink(
 /// So long a sink stays awake after the last packet: longer than a busy subject lets it wait.
 const BUSY_POLL: &str = "200us";
 
-fn sink_arguments(trial: &Trial, paths: &Paths, site: &Path) -> std::io::Result<Vec<OsString>> {
+fn sink_arguments(
+    trial: &Trial,
+    cores: &Cores,
+    paths: &Paths,
+    site: &Path,
+) -> std::io::Result<Vec<OsString>> {
     let mut arguments: Vec<OsString> = vec!["sink".into()];
     match &trial.tarpits {
         Some(tarpits) => arguments.extend(tarpits::sink_arguments(trial, tarpits, site)?),
@@ -72,6 +74,9 @@ fn sink_arguments(trial: &Trial, paths: &Paths, site: &Path) -> std::io::Result<
     }
     if let Some(state) = trial.hold {
         arguments.extend(hold::sink_arguments(state, site)?);
+    }
+    if cores.are_apart() && trial.load.model == LoadModel::Preload {
+        arguments.extend(["--busy-poll".into(), BUSY_POLL.into()]);
     }
     arguments.extend([
         "--seed".into(),

@@ -87,20 +87,20 @@ impl DeliveryRequest {
 
     /// What the SMTP session is told to do.
     pub fn transaction(&self) -> Transaction {
-        Transaction {
-            reverse_path: self.reverse_path.clone(),
-            recipients: self.recipients.clone(),
-            size_bytes: Some(self.size_bytes()),
-            eight_bit: self.eight_bit,
-            smtp_utf8: false,
-        }
+        self.transaction_of(self.reverse_path.clone(), self.recipients.clone())
     }
 
     /// As [`DeliveryRequest::transaction`]; the transaction has the addresses from here on, and the request no more.
     pub fn take_transaction(&mut self) -> Transaction {
+        let reverse_path = std::mem::replace(&mut self.reverse_path, ReversePath::Null);
+        let recipients = std::mem::take(&mut self.recipients);
+        self.transaction_of(reverse_path, recipients)
+    }
+
+    fn transaction_of(&self, reverse_path: ReversePath, recipients: Vec<ForwardPath>) -> Transaction {
         Transaction {
-            reverse_path: std::mem::replace(&mut self.reverse_path, ReversePath::Null),
-            recipients: std::mem::take(&mut self.recipients),
+            reverse_path,
+            recipients,
             size_bytes: Some(self.size_bytes()),
             eight_bit: self.eight_bit,
             smtp_utf8: false,

@@ -159,15 +159,13 @@ impl Agents {
     /// The next request to read the message of, while the agent takes what it is sent.
     pub fn next_asked(&mut self, number: AgentNumber) -> Option<(u64, EntryId)> {
         let agent = self.living.get_mut(&number)?;
-        while agent.reading < READING_MAX && agent.stream.is_written() {
-            let request = agent.asked.pop_front()?;
-            // it may have ended meanwhile
-            if let Some(delivery) = self.in_flight.get(&request) {
-                agent.reading += 1;
-                return Some((request, delivery.entry));
-            }
+        if agent.reading == READING_MAX || !agent.stream.is_written() {
+            return None;
         }
-        None
+        let request = agent.asked.pop_front()?;
+        let entry = self.in_flight.get(&request)?.entry;
+        agent.reading += 1;
+        Some((request, entry))
     }
 
     /// Whether it has this delivery.

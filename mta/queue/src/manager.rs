@@ -231,29 +231,20 @@ impl Manager {
     /// How long nothing can happen by time alone.
     fn patience(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let mut wake: Option<Duration> = None;
-        let mut by = |duration: Duration| wake = Some(wake.map_or(duration, |wake| wake.min(duration)));
-        if let Some(deadline) = self.agents.pool.idle_deadline() {
-            by(deadline.saturating_duration_since(now));
-        }
         // what came due since this turn began was not seen by it
-        if let Some(at) = self.agents.pool.start_at().filter(|at| *at > self.turn) {
-            by(at.saturating_duration_since(now));
-        }
-        if let Some(deadline) = self.writer.deadline() {
-            by(deadline.saturating_duration_since(now));
-        }
-        if let Some(deadline) = self.agents.deadline() {
-            by(deadline.saturating_duration_since(now));
-        }
-        if let Some(deadline) = self.starter.deadline() {
-            by(deadline.saturating_duration_since(now));
-        }
-        for (_, began) in &self.ramps {
-            if let Some(deadline) = self.starter.stall_deadline(*began) {
-                by(deadline.saturating_duration_since(now));
-            }
-        }
+        let start_at = self.agents.pool.start_at().filter(|at| *at > self.turn);
+        let deadlines = [
+            self.agents.pool.idle_deadline(),
+            start_at,
+            self.writer.deadline(),
+            self.agents.deadline(),
+            self.starter.deadline(),
+            self.space.next_look(now),
+        ];
+        let stalled = self.ramps.iter().filter_map(|(_, began)| self.starter.stall_deadline(*began));
+        let first = deadlines.into_iter().flatten().chain(stalled).min();
+        let mut wake = first.map(|deadline| deadline.saturating_duration_since(now));
+        let mut by = |duration: Duration| wake = Some(wake.map_or(duration, |wake| wake.min(duration)));
         if self.waits_for_due
             && let Some(due) = self.mail.scheduler.next_due()
         {
@@ -261,9 +252,6 @@ impl Manager {
         }
         if self.stopping.is_some() {
             by(STOP_TICK);
-        }
-        if let Some(look) = self.space.next_look(now) {
-            by(look.saturating_duration_since(now));
         }
         wake
     }

@@ -1,6 +1,6 @@
 //! The queue of an MTA that runs: one JSON object a line, both ways.
 
-use super::{Act, Filter, Row, Step, Tally};
+use super::{Act, Filter, Row, Step, Tally, in_pieces};
 use queue::view;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -100,15 +100,10 @@ impl Running {
     ) -> Result<String, String> {
         let begun = self.ask(&json!({"command": "import", "piece": {"begin": row}}))?;
         step(Step::Begun(begun["id"].as_str().ok_or("the MTA answered without an id")?))?;
-        let mut left = row.size_bytes;
-        let mut piece = vec![0; PIECE_BYTES];
-        while left > 0 {
-            let count = left.min(PIECE_BYTES as u64) as usize;
-            content.read_exact(&mut piece[..count]).map_err(|error| format!("reading: {error}"))?;
-            let text = view::text_of(&piece[..count]);
-            self.ask(&json!({"command": "import", "piece": {"data": text}}))?;
-            left -= count as u64;
-        }
+        in_pieces(content, row.size_bytes, PIECE_BYTES, |piece| {
+            let text = view::text_of(piece);
+            self.ask(&json!({"command": "import", "piece": {"data": text}})).map(drop)
+        })?;
         let answer = self.ask(&json!({"command": "import", "piece": "end"}))?;
         step(Step::Kept)?;
         self.ask(&json!({"command": "import", "piece": "confirm"}))?;

@@ -1,10 +1,10 @@
 //! The queue of an MTA that does not run: its spool, locked as long as this works on it.
 
-use super::{Act, Filter, Row, Standing, Step, Tally};
+use super::{Act, Filter, Row, Standing, Step, Tally, in_pieces};
 use crate::config::Config;
 use delivery::{EpochMs, QueueId};
 use queue::view::RECIPIENTS_LISTED;
-use spool::{Content, Incoming, Spool, SpoolError, Status, Stored};
+use spool::{Content, Spool, SpoolError, Status, Stored};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
@@ -134,7 +134,7 @@ impl Stopped {
         incoming.set_status(&Status { held: true, ..status.clone() });
         let id = incoming.id();
         step(Step::Begun(&id.to_string()))?;
-        copy(content, row.size_bytes, &mut incoming)?;
+        in_pieces(content, row.size_bytes, PIECE_BYTES, |piece| incoming.write(piece).map_err(said))?;
         self.spool.commit(incoming).map_err(said)?;
         step(Step::Kept)?;
         if !status.held {
@@ -149,18 +149,6 @@ impl Stopped {
     pub(super) fn was_imported(&mut self, id: &str) -> Result<bool, String> {
         Ok(self.messages.contains_key(&parse(id)?))
     }
-}
-
-fn copy(content: &mut dyn Read, size_bytes: u64, incoming: &mut Incoming) -> Result<(), String> {
-    let mut left = size_bytes;
-    let mut piece = vec![0; PIECE_BYTES];
-    while left > 0 {
-        let count = left.min(PIECE_BYTES as u64) as usize;
-        content.read_exact(&mut piece[..count]).map_err(|error| format!("reading: {error}"))?;
-        incoming.write(&piece[..count]).map_err(said)?;
-        left -= count as u64;
-    }
-    Ok(())
 }
 
 fn parse(id: &str) -> Result<QueueId, String> {

@@ -75,8 +75,8 @@ fn choose(spool: &SegmentSpool) -> Option<Choice> {
         return Some(Choice::Dead(*number));
     }
     let count = sealed.clone().count();
-    let plain = sealed.clone().take(count.saturating_sub(UNSUMMARIZED));
-    let plain = plain.clone().find(|(_, segment)| segment.summary == Summarized::No && !segment.is_lost);
+    let mut older = sealed.clone().take(count.saturating_sub(UNSUMMARIZED));
+    let plain = older.find(|(_, segment)| segment.summary == Summarized::No && !segment.is_lost);
     let plain = plain.map(|(number, _)| Choice::Plain(*number));
     if count <= SEALED_FREE_OF_CARE {
         return plain;
