@@ -11,7 +11,7 @@ use super::scan::{Found, scan};
 use super::table::Summarized;
 use super::{SegmentSpool, is_full, lock, summary};
 use crate::disk::DiskFile;
-use crate::{Durability, SpoolError};
+use crate::{Durability, Spool, SpoolError};
 use delivery::QueueId;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,7 +43,8 @@ pub(super) fn step(spool: &SegmentSpool) -> Result<bool, SpoolError> {
         }
         return done.map(|done| !done || choose(spool).is_some());
     }
-    if let Err(Failure::Lost { error, .. }) = lock(&spool.log).seal_if_useless(&spool.table) {
+    let has_space = has_space(spool);
+    if let Err(Failure::Lost { error, .. }) = lock(&spool.log).seal_if_useless(&spool.table, has_space) {
         return Err(error);
     }
     match choose(spool) {
@@ -55,6 +56,11 @@ pub(super) fn step(spool: &SegmentSpool) -> Result<bool, SpoolError> {
             Ok(true)
         }
     }
+}
+
+/// Whether files may be kept that are of no use now: where space is short they would keep it short, and all mail away.
+fn has_space(spool: &SegmentSpool) -> bool {
+    spool.files.free_bytes().map_or(true, |free| free >= u64::from(spool.options.segment_bytes))
 }
 
 enum Choice {
@@ -130,6 +136,7 @@ fn free(spool: &SegmentSpool, number: u32) -> Result<bool, SpoolError> {
     if of_files {
         spool.files.sync_removals()?;
     }
+    let has_space = has_space(spool);
     let mut log = lock(&spool.log);
     // older statuses must not go before newer ones are written
     if !log.backlog.is_empty() && lock(&spool.table).segments[&number].has_states {
@@ -140,7 +147,7 @@ fn free(spool: &SegmentSpool, number: u32) -> Result<bool, SpoolError> {
         Ok(()) | Err(Failure::Full) => {}
         Err(Failure::Lost { error, .. }) => return Err(error),
     }
-    log.free(&spool.table, number)?;
+    log.free(&spool.table, number, has_space)?;
     Ok(true)
 }
 

@@ -243,9 +243,10 @@ impl Log {
         Failure::Lost { number: active.number, wrote, error }
     }
 
-    /// Where nothing fits any more, the newest segment makes room as soon as nothing in it is of use.
-    pub(super) fn seal_if_useless(&mut self, table: &Mutex<Table>) -> Result<(), Failure> {
-        let Some(active) = self.active.as_ref().filter(|_| self.is_short) else { return Ok(()) };
+    /// Where nothing fits any more, or space is short, the newest segment makes room as soon as nothing in it is of use.
+    pub(super) fn seal_if_useless(&mut self, table: &Mutex<Table>, has_space: bool) -> Result<(), Failure> {
+        let is_short = self.is_short || !has_space;
+        let Some(active) = self.active.as_ref().filter(|_| is_short) else { return Ok(()) };
         let number = active.number;
         let is_dead = {
             let table = lock(table);
@@ -304,15 +305,21 @@ impl Log {
         Ok(())
     }
 
-    /// Gives the file of a dead segment back. On return it will not be found by a recovery.
-    pub(super) fn free(&mut self, table: &Mutex<Table>, number: u32) -> Result<(), SpoolError> {
+    /// Gives the file of a dead segment back, or keeps it as a spare one where there is space for that. On return it will
+    /// not be found by a recovery.
+    pub(super) fn free(
+        &mut self,
+        table: &Mutex<Table>,
+        number: u32,
+        has_space: bool,
+    ) -> Result<(), SpoolError> {
         let (name, spare) = (file_name(number), file_name(number) + SPARE_SUFFIX);
         // first, so that no summary is ever without its segment but by a loss of power
         let forgotten = match self.disk.remove(&summary::file_name(number)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed,
         };
-        let keep = self.spare.len() < SPARE_MAX && !lock(table).segments[&number].is_lost;
+        let keep = has_space && self.spare.len() < SPARE_MAX && !lock(table).segments[&number].is_lost;
         let freed = forgotten.and_then(|()| {
             lock(table).segments.get_mut(&number).expect("it is given back").summary = Summarized::No;
             if keep { self.disk.rename(&name, &spare) } else { self.disk.remove(&name) }
