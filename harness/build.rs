@@ -4,7 +4,7 @@
 //! page tables of every library; ARCHITECTURE.md has the figures and what this costs. `MAILRIG_LINKING` chooses another
 //! way, so that they can be measured again: `pie`, `no-pie`, `static-pie`, `static`.
 //!
-//! What a delivery runs through lies together at the end of the code, next to the variables: each 2 MiB of addresses that
+//! What a delivery runs through lies together at the end of the code, before the variables: each 2 MiB of addresses that
 //! an agent touches is a page of page tables.
 
 use std::error::Error;
@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Crates and libraries that a delivery of the blocking driver runs through.
-const OF_AGENTS: [&str; 12] = [
+/// Crates and libraries that a delivery runs through; those of the event driver too.
+const OF_AGENTS: [&str; 15] = [
     "*libagent-*.rlib:*",
+    "*libevent-*.rlib:*",
+    "*libtokio-*.rlib:*",
+    "*libmio-*.rlib:*",
     "*libsupervisor-*.rlib:*",
     "*libdelivery-*.rlib:*",
     "*libsmtp-*.rlib:*",
@@ -67,8 +70,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Writes the linker script that gathers the code of agents. It adds to the linker's own.
 ///
-/// With the variables behind it this takes less than 2 MiB, so that it is one page of page tables if it begins at the
-/// begin of one; up to 2 MiB of zeros before it in the file are the price.
+/// It fills large pages of 2 MiB, so that the MTA can put it into one (`sys::code`); up to 4 MiB of zeros around it in the
+/// file are the price.
 fn gather(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let files = OF_AGENTS.map(|files| format!("    {files}(.text .text.*)\n")).concat();
     // made with the executable or with the MTA: the allocator's entry points; what a forked agent returns to, and an
@@ -84,7 +87,7 @@ fn gather(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
     ];
     let functions = functions.map(|name| format!("    *(.text.{name})\n")).concat() + "    *crt1.o(.text)\n";
     let script = format!(
-        "SECTIONS {{\n  .text_of_agents : ALIGN(0x200000) {{\n{functions}{files}  }}\n}}\nINSERT AFTER .text;\n"
+        "SECTIONS {{\n  .text_of_agents : ALIGN(0x200000) {{\n{functions}{files}    . = ALIGN(0x200000);\n  }}\n}}\nINSERT AFTER .text;\n"
     );
     let path = folder.join("agents.ld");
     fs::write(&path, script)?;

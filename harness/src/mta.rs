@@ -39,6 +39,8 @@ struct RunArgs {
 pub fn main(args: Args) -> ExitCode {
     let result = match args.command {
         Command::Run(RunArgs { config: file, with_parent }) => {
+            // without it the MTA is only slower
+            let _ = mta::restart_without_rseq();
             mta::Config::read(&file).and_then(|config| mta::run(config, &file, with_parent, ready))
         }
         Command::Reload(ReloadArgs { config: file }) => {

@@ -4,6 +4,7 @@
 //! [`SOCKET`]; its driver is its argument, so that it shows in a list of processes; its options are the first
 //! frame on the socket. It reads no configuration file.
 
+use crate::c_library;
 use crate::config::Driver;
 use delivery::AgentOptions;
 use delivery::wire::{HEADER_BYTES, MAX_FRAME_BYTES, split_frame};
@@ -32,7 +33,15 @@ const CANNOT_EXECUTE: i32 = 126;
 /// Replaces this freshly forked child by an agent. Returns only when that fails, with an exit status.
 pub fn become_agent(socket: UnixStream, driver: Driver) -> i32 {
     let error = match sys::descriptor::hand_down(socket.into(), SOCKET) {
-        Ok(()) => Command::new(EXECUTABLE).arg0(NAME).args([AGENT, driver.as_str()]).env_clear().exec(),
+        Ok(()) => {
+            let mut command = Command::new(EXECUTABLE);
+            command
+                .arg0(NAME)
+                .args([AGENT, driver.as_str()])
+                .env_clear()
+                .envs(c_library::environment())
+                .exec()
+        }
         Err(error) => error,
     };
     eprintln!("mailrig agent: executing {EXECUTABLE}: {error}");

@@ -1,7 +1,7 @@
 //! From a configuration to running processes.
 
 use crate::agent_kind::AgentKind;
-use crate::config::{Config, Durability, Store};
+use crate::config::{Config, Durability, Spawn, Store};
 use crate::reload::reader;
 use queue::Policy;
 use spool::files::FilesSpool;
@@ -59,6 +59,10 @@ pub fn run(config: Config, file: &Path, with_parent: bool, ready: fn(SocketAddr)
     delivery::rehearse(Instant::now());
     // as above: this clock is found at its first use
     sys::clock::monotonic_ns();
+    if config.spawn != Spawn::Exec {
+        // as above; where it can't be, agents run in the file's pages
+        let _ = sys::code::into_large_page(agent::blocking::run as *const ());
+    }
     let roles = roles(&config, file);
     let descriptors = Descriptors { listeners, control };
     let tell = Box::new(move || addresses.iter().for_each(|address| ready(*address)));
