@@ -17,9 +17,8 @@ const LONG: Duration = Duration::from_secs(86_400);
 
 pub struct Requests<'a> {
     socket: &'a UnixStream,
-    /// Its first `filled` bytes came in; none is kept while a delivery is under way.
+    /// What came in; none is kept while a delivery is under way.
     buffer: Vec<u8>,
-    filled: usize,
     descriptors: VecDeque<OwnedFd>,
 }
 
@@ -42,7 +41,7 @@ pub fn send(mut socket: &UnixStream, frame: &AgentFrame) -> io::Result<()> {
 impl Requests<'_> {
     pub fn new(socket: &UnixStream) -> io::Result<Requests<'_>> {
         socket.set_read_timeout(Some(MOMENT))?;
-        Ok(Requests { socket, buffer: Vec::new(), filled: 0, descriptors: VecDeque::new() })
+        Ok(Requests { socket, buffer: Vec::new(), descriptors: VecDeque::new() })
     }
 
     /// Waits for the next request: for ever, since the queue manager's end says when to go, or for `patience`.
@@ -51,11 +50,8 @@ impl Requests<'_> {
             if let Some(received) = self.take_request()? {
                 return Ok(Next::Request(Box::new(received)));
             }
-            if self.buffer.len() == self.filled {
-                self.buffer.resize(self.filled + READ_BYTES, 0);
-            }
-            let room = &mut self.buffer[self.filled..];
-            let (count, descriptor) = match sys::descriptor::receive(self.socket.as_fd(), room) {
+            let came = sys::descriptor::receive_more(self.socket.as_fd(), &mut self.buffer, READ_BYTES);
+            let (count, descriptor) = match came {
                 Ok(came) => came,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if !self.wait(patience.map(|patience| patience.saturating_sub(MOMENT)))? {
@@ -65,7 +61,6 @@ impl Requests<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            self.filled += count;
             self.descriptors.extend(descriptor);
             if count == 0 {
                 return Ok(Next::Closed);
@@ -75,7 +70,6 @@ impl Requests<'_> {
 
     /// Waits with as little memory as can be; false when `patience` is over first.
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<bool> {
-        self.buffer.truncate(self.filled);
         self.buffer.shrink_to_fit();
         sys::memory::trim_heap();
         sys::memory::trim_stack();
@@ -90,19 +84,17 @@ impl Requests<'_> {
     }
 
     fn take_request(&mut self) -> io::Result<Option<Received>> {
-        let whole = split_frame(&self.buffer[..self.filled]).map_err(io::Error::other)?;
+        let whole = split_frame(&self.buffer).map_err(io::Error::other)?;
         let Some((kind, payload, length)) = whole else {
             return Ok(None);
         };
-        if length == self.filled {
+        if length == self.buffer.len() {
             // as usual: no more than one came
-            let mut frame = std::mem::take(&mut self.buffer);
-            frame.truncate(std::mem::take(&mut self.filled));
+            let frame = std::mem::take(&mut self.buffer);
             return Received::from_frame(frame, &mut self.descriptors).map(Some).map_err(io::Error::other);
         }
         let received = Received::decode(kind, payload, &mut self.descriptors).map_err(io::Error::other)?;
-        self.buffer.copy_within(length..self.filled, 0);
-        self.filled -= length;
+        self.buffer.drain(..length);
         Ok(Some(received))
     }
 }

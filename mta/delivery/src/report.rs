@@ -6,10 +6,11 @@ use crate::{AgentOptions, DeliveryRequest};
 use smtp::client::{Disposition, HopStatus, Outcome, RecipientStatus, Session};
 use smtp::{EnhancedStatus, ReplyCode, Stage};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 /// Both sides of the agent protocol say this number; a difference ends the conversation.
-pub(crate) const PROTOCOL_VERSION: u16 = 2;
+pub(crate) const PROTOCOL_VERSION: u16 = 3;
 
 /// Longest text of one recipient's status that is believed, in bytes.
 const MAX_STATUS_TEXT_BYTES: usize = 1024;
@@ -38,8 +39,8 @@ pub struct DeliveryReport {
     pub id: u64,
     /// One status per recipient of the request, in its order, and what they say of the host.
     pub outcome: Outcome,
-    /// Who answered: `address:port`, or the next hop when nobody did.
-    pub remote: String,
+    /// Who answered, if somebody did.
+    pub remote: Option<SocketAddr>,
     pub times: StageTimes,
 }
 
@@ -101,12 +102,12 @@ impl DeliveryReport {
                 smtp::client::connect_failed(&request.transaction(), &reason)
             }
         };
-        DeliveryReport { id: request.id, outcome, remote: request.next_hop.as_str().to_owned(), times }
+        DeliveryReport { id: request.id, outcome, remote: None, times }
     }
 
     fn encode(&self, frame: &mut Encoder<'_>) {
         frame.u64(self.id);
-        frame.str(&self.remote);
+        encode_remote(self.remote, frame);
         frame.u64(self.times.started_ns);
         frame.u64(self.times.ready_ns);
         frame.u64(self.times.done_ns);
@@ -122,7 +123,7 @@ impl DeliveryReport {
 
     fn decode(input: &mut Decoder<'_>) -> Result<DeliveryReport, WireError> {
         let id = input.u64()?;
-        let remote = input.str()?.to_owned();
+        let remote = decode_remote(input)?;
         let times = StageTimes { started_ns: input.u64()?, ready_ns: input.u64()?, done_ns: input.u64()? };
         let hop = match input.u8()? {
             0 => HopStatus::Up,
@@ -157,6 +158,33 @@ fn lost_at_once(
     }
 }
 
+/// Nobody, or an address as it is in a packet, and the port. The scope of a link-local address stays behind: it names
+/// nobody elsewhere.
+fn encode_remote(remote: Option<SocketAddr>, frame: &mut Encoder<'_>) {
+    let Some(remote) = remote else { return frame.u8(0) };
+    match remote.ip() {
+        IpAddr::V4(address) => {
+            frame.u8(4);
+            frame.u32(address.to_bits());
+        }
+        IpAddr::V6(address) => {
+            frame.u8(6);
+            frame.u128(address.to_bits());
+        }
+    }
+    frame.u16(remote.port());
+}
+
+fn decode_remote(input: &mut Decoder<'_>) -> Result<Option<SocketAddr>, WireError> {
+    let address = match input.u8()? {
+        0 => return Ok(None),
+        4 => IpAddr::V4(Ipv4Addr::from_bits(input.u32()?)),
+        6 => IpAddr::V6(Ipv6Addr::from_bits(input.u128()?)),
+        _ => return Err(WireError::Invalid("address")),
+    };
+    Ok(Some(SocketAddr::new(address, input.u16()?)))
+}
+
 fn encode_status(status: &RecipientStatus, frame: &mut Encoder<'_>) {
     frame.u8(match status.disposition {
         Disposition::Delivered => 0,
@@ -164,7 +192,9 @@ fn encode_status(status: &RecipientStatus, frame: &mut Encoder<'_>) {
         Disposition::Bounced => 2,
     });
     frame.u16(status.code.map_or(0, ReplyCode::get));
-    frame.str(&status.enhanced.to_string());
+    frame.u8(status.enhanced.class());
+    frame.u16(status.enhanced.subject());
+    frame.u16(status.enhanced.detail());
     frame.u8(Stage::ALL.iter().position(|stage| *stage == status.stage).expect("ALL has every stage") as u8);
     frame.str(clip(&status.text));
 }
@@ -180,8 +210,8 @@ fn decode_status(input: &mut Decoder<'_>) -> Result<RecipientStatus, WireError> 
         0 => None,
         code => Some(ReplyCode::new(code).ok_or(WireError::Invalid("reply code"))?),
     };
-    let enhanced: EnhancedStatus =
-        EnhancedStatus::parse(input.bytes()?).ok_or(WireError::Invalid("enhanced status code"))?;
+    let enhanced = EnhancedStatus::of(input.u8()?, input.u16()?, input.u16()?)
+        .ok_or(WireError::Invalid("enhanced status code"))?;
     let stage = *Stage::ALL.get(usize::from(input.u8()?)).ok_or(WireError::Invalid("stage"))?;
     let text = input.str()?;
     if text.len() > MAX_STATUS_TEXT_BYTES || text.chars().any(char::is_control) {

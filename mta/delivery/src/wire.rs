@@ -69,6 +69,10 @@ impl<'a> Encoder<'a> {
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
+    pub fn u128(&mut self, value: u128) {
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
     pub fn bytes(&mut self, value: &[u8]) {
         self.u32(u32::try_from(value.len()).expect("a field is shorter than 4 GiB"));
         self.out.extend_from_slice(value);
@@ -145,6 +149,10 @@ impl<'a> Decoder<'a> {
 
     pub fn u64(&mut self) -> Result<u64, WireError> {
         Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
+    }
+
+    pub fn u128(&mut self) -> Result<u128, WireError> {
+        Ok(u128::from_le_bytes(self.take(16)?.try_into().expect("sixteen bytes")))
     }
 
     pub fn bytes(&mut self) -> Result<&'a [u8], WireError> {

@@ -31,6 +31,10 @@ fn status(disposition: Disposition, text: &str) -> RecipientStatus {
 }
 
 fn report(text: &str) -> AgentFrame {
+    report_of(text, Some("127.0.0.1:25"))
+}
+
+fn report_of(text: &str, remote: Option<&str>) -> AgentFrame {
     let recipients = vec![
         status(Disposition::Delivered, text),
         RecipientStatus { code: None, ..status(Disposition::Deferred, text) },
@@ -39,7 +43,7 @@ fn report(text: &str) -> AgentFrame {
     AgentFrame::Report(DeliveryReport {
         id: 7,
         outcome: Outcome { recipients, hop: HopStatus::Throttle },
-        remote: "127.0.0.1:25".to_owned(),
+        remote: remote.map(|remote| remote.parse().unwrap()),
         times: StageTimes { started_ns: 1, ready_ns: 2, done_ns: 3 },
     })
 }
@@ -66,6 +70,8 @@ fn every_frame() -> Vec<Vec<u8>> {
         encoded(&|out| request(Content::Descriptor { offset: 99, length: 1 << 40 }).encode(out)),
         encoded(&|out| AgentFrame::Ready.encode(out)),
         encoded(&|out| report("try again").encode(out)),
+        encoded(&|out| report_of("try again", Some("[2001:db8::1]:25")).encode(out)),
+        encoded(&|out| report_of("try again", None).encode(out)),
         encoded(&|out| AgentFrame::AskContent { id: 7 }.encode(out)),
         encoded(&|out| ContentAnswer { id: 7, content: Some(b"x\r\n") }.encode(out)),
         encoded(&|out| ContentAnswer { id: 7, content: None }.encode(out)),

@@ -86,7 +86,7 @@ impl Connection {
         DeliveryReport {
             id,
             outcome,
-            remote: self.remote.to_string(),
+            remote: Some(self.remote),
             times: StageTimes { started_ns, ready_ns, done_ns: sys::clock::monotonic_ns() },
         }
     }

@@ -257,13 +257,21 @@ impl Manager {
             stage: Stage::Connect,
         };
         let outcome = smtp::client::Outcome { recipients: vec![status; count], hop: HopStatus::Up };
-        let report = DeliveryReport {
-            id: 0,
-            outcome,
-            remote: "none".to_owned(),
-            times: delivery::StageTimes::default(),
-        };
+        let report = DeliveryReport { id: 0, outcome, remote: None, times: delivery::StageTimes::default() };
         self.finish(delivery, &report);
+    }
+
+    /// Who answered, or the next hop when nobody did.
+    fn relay(&self, entry: EntryId, report: &DeliveryReport) -> String {
+        match report.remote {
+            Some(remote) => remote.to_string(),
+            None => self
+                .mail
+                .scheduler
+                .entry(entry)
+                .map_or("none", |queued| self.mail.scheduler.next_hop(queued.destination))
+                .to_owned(),
+        }
     }
 
     /// Books the statuses of one delivery: log, spool, scheduler, bounces.
@@ -276,11 +284,12 @@ impl Manager {
             handed_ns: delivery.handed_ns,
             times: report.times,
         };
+        let relay = self.relay(entry, report);
         let (mut delivered, mut deferred, mut failed) = (0, Vec::new(), Vec::new());
         let message = self.mail.message_mut(id).expect("a batch has its message");
         for (index, status) in recipients.iter().zip(&report.outcome.recipients) {
             let to = recipient(&message.envelope, *index);
-            self.log.outcome(id, &to, &report.remote, &timing, status);
+            self.log.outcome(id, &to, &relay, &timing, status);
             match status.disposition {
                 Disposition::Delivered => {
                     message.status.states[usize::from(*index)] = RecipientState::Delivered;
@@ -323,16 +332,16 @@ impl Manager {
                 for (index, status) in deferred {
                     let status = expired(status);
                     let to = recipient(&self.mail.message(id).expect("still queued").envelope, index);
-                    self.log.outcome(id, &to, &report.remote, &timing, &status);
+                    self.log.outcome(id, &to, &relay, &timing, &status);
                     failed.push((index, status));
                 }
             }
         }
         if !failed.is_empty() {
-            self.give_up(id, failed, &report.remote);
+            self.give_up(id, failed, &relay);
         }
         if !warn_of.is_empty() {
-            self.warn_sender(id, warn_of, &report.remote);
+            self.warn_sender(id, warn_of, &relay);
         }
         if self.mail.forget_if_final(id) {
             self.writer.submit(Job::Remove { id });

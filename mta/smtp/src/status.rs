@@ -81,9 +81,19 @@ impl EnhancedStatus {
     /// # Panics
     /// On a class other than 2, 4, 5 or a subject or detail above 999: a mistake of ours, not of a peer.
     pub const fn new(class: u8, subject: u16, detail: u16) -> EnhancedStatus {
-        assert!(matches!(class, 2 | 4 | 5), "the class of an enhanced status code is 2, 4 or 5");
-        assert!(subject <= 999 && detail <= 999, "subject and detail have at most three digits");
-        EnhancedStatus { class, subject, detail }
+        match EnhancedStatus::of(class, subject, detail) {
+            Some(status) => status,
+            None => panic!("an enhanced status code has class 2, 4 or 5, and at most three digits after it"),
+        }
+    }
+
+    /// The status with these numbers, or `None` where there is none.
+    pub const fn of(class: u8, subject: u16, detail: u16) -> Option<EnhancedStatus> {
+        if matches!(class, 2 | 4 | 5) && subject <= 999 && detail <= 999 {
+            Some(EnhancedStatus { class, subject, detail })
+        } else {
+            None
+        }
     }
 
     /// The enhanced status of a reply that has none: `class.0.0`, class from the code.

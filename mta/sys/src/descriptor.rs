@@ -30,15 +30,33 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<
 ///
 /// More than one descriptor in a message: the last one counts, the others are closed.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    receive_at(socket, IoSliceMut::new(buffer))
+}
+
+/// As [`receive`], up to `room` bytes at the end of `buffer`, whose memory is not zeroed for it.
+pub fn receive_more(
+    socket: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    room: usize,
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    buffer.reserve(room);
+    let spare = buffer.spare_capacity_mut();
+    let place = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: room.min(spare.len()) };
+    // SAFETY: the two are the same to the kernel, says std, and this one is writable for as long as `buffer` is borrowed;
+    // what is there is written and not read
+    let place = unsafe { std::mem::transmute::<libc::iovec, IoSliceMut<'_>>(place) };
+    let (count, descriptor) = receive_at(socket, place)?;
+    // SAFETY: so many bytes the kernel has written
+    unsafe { buffer.set_len(buffer.len() + count) };
+    Ok((count, descriptor))
+}
+
+fn receive_at(socket: BorrowedFd<'_>, place: IoSliceMut<'_>) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut places = [place];
     let received = loop {
-        match rustix::net::recvmsg(
-            socket,
-            &mut [IoSliceMut::new(buffer)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        ) {
+        match rustix::net::recvmsg(socket, &mut places, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => continue,
             result => break result?,
         }

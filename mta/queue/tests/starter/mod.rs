@@ -283,7 +283,7 @@ pub fn delivered(id: u64) -> AgentFrame {
     AgentFrame::Report(DeliveryReport {
         id,
         outcome: Outcome { recipients: vec![status], hop: HopStatus::Up },
-        remote: "127.0.0.1:25".to_owned(),
+        remote: Some("127.0.0.1:25".parse().unwrap()),
         times: StageTimes::default(),
     })
 }

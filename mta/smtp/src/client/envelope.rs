@@ -13,7 +13,6 @@ use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};
 use crate::stuff::DotStuffer;
-use std::io::Write;
 use std::iter;
 use std::time::Instant;
 
@@ -150,7 +149,8 @@ impl Envelope {
         out.extend_from_slice(b">");
         // RFC 5321 §2.2.1: parameters only of what was offered
         if let (Some(size), Some(_)) = (self.transaction.size_bytes, extensions.size) {
-            write!(out, " SIZE={size}").expect("a Vec takes all that is written"); // RFC 1870 §6
+            out.extend_from_slice(b" SIZE="); // RFC 1870 §6
+            out.extend_from_slice(itoa::Buffer::new().format(size).as_bytes());
         }
         if self.transaction.eight_bit && extensions.eight_bit_mime {
             out.extend_from_slice(b" BODY=8BITMIME"); // RFC 6152 §3

@@ -1,6 +1,7 @@
 //! What a server says it can do, RFC 5321 §4.1.1.1.
 
 use std::num::NonZeroU32;
+use std::str::FromStr;
 
 /// The keywords of a reply to EHLO that this crate can use. All off after HELO.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,20 +37,20 @@ impl Extensions {
     /// Unknown ones are passed over.
     pub(super) fn parse(text: &str) -> Extensions {
         let mut extensions = Extensions::default();
-        text.split('\n').skip(1).for_each(|line| extensions.add(line));
+        text.as_bytes().split(|&byte| byte == b'\n').skip(1).for_each(|line| extensions.add(line));
         extensions
     }
 
-    fn add(&mut self, line: &str) {
-        let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    fn add(&mut self, line: &[u8]) {
+        let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
         let Some(keyword) = words.next() else { return };
         // RFC 5321 §2.4: keywords are in any case
-        let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+        let is = |name: &str| keyword.eq_ignore_ascii_case(name.as_bytes());
         if is("PIPELINING") {
             self.pipelining = true;
         } else if is("SIZE") {
             // RFC 1870 §3: no number, or 0, is no limit; so is one that is none
-            self.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0));
+            self.size = Some(words.next().and_then(number).unwrap_or(0));
         } else if is("8BITMIME") {
             self.eight_bit_mime = true;
         } else if is("ENHANCEDSTATUSCODES") {
@@ -58,9 +59,7 @@ impl Extensions {
             self.start_tls = true;
         } else if is("AUTH") {
             words.for_each(|mechanism| self.add_mechanism(mechanism));
-        } else if let Some((_, first)) =
-            keyword.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("AUTH"))
-        {
+        } else if let Some(first) = after("AUTH=", keyword) {
             // as drafts before RFC 2554 had it, and old servers still say it
             [first].into_iter().chain(words).for_each(|mechanism| self.add_mechanism(mechanism));
         } else if is("CHUNKING") {
@@ -76,16 +75,25 @@ impl Extensions {
         }
     }
 
-    fn add_mechanism(&mut self, name: &str) {
-        self.auth_plain |= name.eq_ignore_ascii_case("PLAIN");
-        self.auth_login |= name.eq_ignore_ascii_case("LOGIN");
+    fn add_mechanism(&mut self, name: &[u8]) {
+        self.auth_plain |= name.eq_ignore_ascii_case(b"PLAIN");
+        self.auth_login |= name.eq_ignore_ascii_case(b"LOGIN");
     }
 }
 
 /// RFC 9422: `RCPTMAX=` and a number.
-fn recipients_max(word: &str) -> Option<NonZeroU32> {
-    let (name, limit) = word.split_once('=')?;
-    if name.eq_ignore_ascii_case("RCPTMAX") { limit.parse().ok() } else { None }
+fn recipients_max(word: &[u8]) -> Option<NonZeroU32> {
+    after("RCPTMAX=", word).and_then(number)
+}
+
+/// What follows `start`, which may be in any case.
+fn after<'a>(start: &str, word: &'a [u8]) -> Option<&'a [u8]> {
+    let (head, tail) = word.split_at_checked(start.len())?;
+    head.eq_ignore_ascii_case(start.as_bytes()).then_some(tail)
+}
+
+fn number<N: FromStr>(word: &[u8]) -> Option<N> {
+    str::from_utf8(word).ok()?.parse().ok()
 }
 
 #[cfg(test)]

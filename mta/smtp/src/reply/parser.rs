@@ -69,7 +69,8 @@ impl ReplyParser {
             match self.begun.as_mut() {
                 None if line.is_last => {
                     let (enhanced, text) = split_enhanced(line.code, line.text);
-                    let text = String::from_utf8_lossy(text);
+                    let text =
+                        str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed);
                     return Ok((consumed, Some(ParsedReply { code: line.code, enhanced, text })));
                 }
                 None => self.begun = Some(Begun::new(&line, length)),
@@ -88,7 +89,9 @@ impl ReplyParser {
 impl Begun {
     fn new(line: &Line<'_>, length: usize) -> Begun {
         let (enhanced, text) = split_enhanced(line.code, line.text);
-        Begun { code: line.code, enhanced, lines: 1, bytes: length as u32, text: text.to_vec() }
+        let mut all = Vec::with_capacity(USUAL_TEXT_BYTES.max(text.len()));
+        all.extend_from_slice(text);
+        Begun { code: line.code, enhanced, lines: 1, bytes: length as u32, text: all }
     }
 
     fn add(&mut self, line: &Line<'_>, length: usize) -> Result<(), ReplyError> {
@@ -163,6 +166,9 @@ impl Line<'_> {
 
 /// Takes the enhanced status off the text if there is one and its class is the code's: RFC 2034 §4.
 fn split_enhanced(code: ReplyCode, text: &[u8]) -> (Option<EnhancedStatus>, &[u8]) {
+    if text.first() != code.digits().first() {
+        return (None, text);
+    }
     let window = &text[..text.len().min(ENHANCED_BYTES_MAX + 1)];
     let end = memchr(b' ', window).unwrap_or(window.len());
     match EnhancedStatus::parse(&window[..end]) {
@@ -217,5 +223,7 @@ pub const MAX_REPLY_LINE: usize = 2048;
 pub const MAX_REPLY_LINES: usize = 128;
 /// Bytes of one reply.
 pub const MAX_REPLY_BYTES: usize = 16 * 1024;
+/// The text of a usual reply to EHLO, so that it grows once.
+const USUAL_TEXT_BYTES: usize = 256;
 /// `5.999.999`
 const ENHANCED_BYTES_MAX: usize = 9;
