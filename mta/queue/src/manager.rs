@@ -133,6 +133,7 @@ impl Manager {
             spool,
             writer,
         };
+        manager.spool.keep_free(policy.space_min_bytes);
         manager.recover()?;
         manager.tell_starter(&ToStarter::Ready);
         Ok(manager)
