@@ -199,11 +199,11 @@ fn kept_files() {
         client.hello();
         (0..count).all(|_| client.mail("s@y.test", &["r@x.test"], &content).starts_with("250"))
     };
-    assert!(send(400), "{}", mta.log());
+    assert!(send(150), "{}", mta.log());
     assert!(!spares.iter().any(|name| folder.path().join(name).exists()));
     mta.wait_drained();
     // with what the newest segment has of mail that is gone, there is less free than is to be
-    write("others", 70);
+    write("others", 75);
     eventually("mail comes in again, or still does", || send(1));
     // and now there is nothing that would help
     write("more of others", 30);
