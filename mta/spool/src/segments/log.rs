@@ -363,10 +363,12 @@ impl Log {
 
     /// Where space is short. False: there is none. A loss of power may bring it back, as a spare file.
     pub(super) fn remove_spare(&mut self) -> Result<bool, SpoolError> {
-        // one that can't be removed is of no use either
-        let Some(Spare { name, .. }) = self.pop_spare() else { return Ok(false) };
-        let path = self.options.path.join("segments").join(&name);
-        self.disk.remove(&name).map_err(|error| SpoolError::io("remove the spare file", &path, error))?;
+        let Some(Spare { name, .. }) = self.spare.last() else { return Ok(false) };
+        let path = self.options.path.join("segments").join(name);
+        let removed = self.disk.remove(name);
+        // after it is gone, so that it counts at every moment; one that can't be removed is of no use either
+        self.pop_spare();
+        removed.map_err(|error| SpoolError::io("remove the spare file", &path, error))?;
         Ok(true)
     }
 
