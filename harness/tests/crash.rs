@@ -4,15 +4,31 @@
 
 mod support;
 
+use serde_json::json;
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-use support::{Client, DRIVERS, Mta, Sink, alive, dial, eventually, kill};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use support::{Client, DRIVERS, Mta, Sink, alive, dial, eventually, kill, mailrig};
 
 const CLIENTS: usize = 4;
 const STORES: [&str; 2] = ["segments", "files"];
 const CONCURRENCY: usize = 10;
+/// Delivered, but killed before that was written: at most what was in flight or with the writers.
+const REPEATED_MAX: usize = CONCURRENCY + 4 * CONCURRENCY;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn seeded() -> fastrand::Rng {
+    let seed = number("MAILRIG_CRASH_SEED").unwrap_or(20_261_123);
+    println!("MAILRIG_CRASH_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
 
 /// Sends numbered messages until told to stop or the MTA goes; notes those that got their 250.
 fn submit(address: &str, round: usize, client: usize, stop: &AtomicBool, accepted: &Mutex<Vec<String>>) {
@@ -38,15 +54,11 @@ fn submit(address: &str, round: usize, client: usize, stop: &AtomicBool, accepte
 fn kill_dash_nine_loses_nothing_and_repeats_only_what_was_in_flight() {
     // panics of clients whose server was killed are expected and not worth a page each
     std::panic::set_hook(Box::new(|info| {
-        if std::thread::current().name().is_some_and(|name| name.contains("kill_dash")) {
+        if std::thread::current().name().is_some() {
             eprintln!("{info}");
         }
     }));
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seed = number("MAILRIG_CRASH_SEED").unwrap_or(20_261_123);
-    let crashes = number("MAILRIG_CRASHES");
-    let mut random = fastrand::Rng::with_seed(seed);
-    println!("MAILRIG_CRASH_SEED={seed}");
+    let (crashes, mut random) = (number("MAILRIG_CRASHES"), seeded());
     // every driver and every store; each with each when there is time
     let mut campaigns: Vec<_> = DRIVERS.iter().zip(STORES.iter().cycle()).collect();
     if crashes.is_some() {
@@ -104,12 +116,91 @@ fn kill_dash_nine_loses_nothing_and_repeats_only_what_was_in_flight() {
         assert!(accepted.len() > 50, "{driver} {store}: only {} messages went in", accepted.len());
         let lost: Vec<_> = accepted.iter().filter(|id| !ids.contains_key(*id)).collect();
         assert!(lost.is_empty(), "{driver} {store}: lost {lost:?}");
-        // delivered, but killed before that was written: at most what a round had in flight or with the writers
         let duplicates = ledger["duplicates"].as_u64().unwrap() as usize;
-        let bound = rounds * (CONCURRENCY + 4 * CONCURRENCY);
+        let bound = rounds * REPEATED_MAX;
         assert!(duplicates <= bound, "{driver} {store}: {duplicates} duplicates");
         println!("{driver} {store}: {rounds} crashes, {} accepted, {duplicates} twice", accepted.len());
         assert!(mta.process.terminate().success(), "{}", mta.log());
         assert_eq!(mta.queued(), 0, "{driver} {store}: what is delivered is in the spool no more");
+    }
+}
+
+/// Messages that an import takes in between two kills, at most.
+const IMPORTED_MAX: usize = 6;
+
+/// An export of numbered messages, some of them too large for a segment.
+fn write_export(file: &Path, messages: usize) {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let mut text = String::new();
+    for number in 0..messages {
+        let lines = if number % 5 == 4 { 6000 } else { 300 };
+        let content =
+            format!("X-Mailrig-Id: import/0-0-{number}/0\r\n\r\n{}", "line of text\r\n".repeat(lines));
+        let row = json!({
+            "id": format!("{number:012x}"), "status": "due", "held": false, "from": format!("s{number:05}@s.test"),
+            "to": [{"address": "r@sink.test", "state": "pending"}], "recipients": 1, "received_ms": now_ms,
+            "due_ms": now_ms, "attempts": 0, "size_bytes": content.len(), "eight_bit": false,
+        });
+        text.push_str(&format!("{row}\n{content}\n"));
+    }
+    std::fs::write(file, text).unwrap();
+}
+
+/// Imports until the MTA is killed after some messages, and a moment. Gives what the import said at its end.
+fn import_and_kill(mta: &mut Mta, file: &Path, random: &mut fastrand::Rng) -> Output {
+    let pids = mta.pids();
+    let mut import = mailrig();
+    import.args(["queue", "import", "--config"]).arg(mta.folder.join("mta.toml")).arg(file);
+    let mut import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(import.stdout.take().unwrap()).lines();
+    (0..random.usize(1..IMPORTED_MAX)).for_each(|_| drop(lines.next()));
+    std::thread::sleep(Duration::from_micros(random.u64(0..5000)));
+    mta.process.signal("KILL");
+    pids.iter().for_each(|pid| kill(*pid, "KILL"));
+    mta.process.wait();
+    eventually("all processes end", || !pids.iter().any(|pid| alive(*pid)));
+    lines.for_each(drop);
+    import.wait_with_output().unwrap()
+}
+
+/// Nothing is delivered until the import is done, or all the time.
+#[test]
+fn an_import_whose_mta_is_killed_goes_on_and_takes_each_message_once() {
+    let (kills_max, mut random) = (number("MAILRIG_CRASHES").unwrap_or(3) as usize, seeded());
+    for (store, paused) in STORES.iter().flat_map(|store| [(store, true), (store, false)]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("exported");
+        let messages = kills_max * IMPORTED_MAX + 4;
+        write_export(&file, messages);
+        let sink = Sink::start(folder.path(), "sink", &[]);
+        let keys = format!("relayhost = \"{}\"\nstore = \"{store}\"\npaused = {paused}", sink.address);
+        let tables = format!("[delivery]\n{}", dial("event", CONCURRENCY));
+        for round in 0..kills_max {
+            let mut mta = Mta::start(folder.path(), &keys, &tables);
+            let output = import_and_kill(&mut mta, &file, &mut random);
+            let said = String::from_utf8_lossy(&output.stderr);
+            // it was in the middle of it
+            assert!(!output.status.success(), "{store}, round {round}: it had ended");
+            assert!(said.contains("control socket"), "{store}, round {round}: {said}");
+        }
+        let mut mta = Mta::start(folder.path(), &keys, &tables);
+        let config = folder.path().join("mta.toml");
+        let output = mailrig().args(["queue", "import", "--config"]).arg(config).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{store}: {}", String::from_utf8_lossy(&output.stderr));
+        let status = mta.control("status");
+        assert_eq!(status["held"], 0, "{store}: what was imported is not held");
+        if paused {
+            assert_eq!(mta.queued(), messages, "{store}: each is there once");
+            mta.control("resume");
+        }
+        mta.wait_drained();
+        let ledger = sink.stop();
+        let ids: HashMap<String, u64> = serde_json::from_value(ledger["ids"].clone()).unwrap();
+        assert_eq!(ids.len(), messages, "{store}, paused {paused}");
+        let duplicates = ledger["duplicates"].as_u64().unwrap() as usize;
+        let bound = if paused { 0 } else { kills_max * REPEATED_MAX };
+        assert!(duplicates <= bound, "{store}, paused {paused}: {duplicates} duplicates");
+        println!("{store}, paused {paused}: {kills_max} kills, {messages} imported, {duplicates} twice");
+        assert!(mta.process.terminate().success(), "{}", mta.log());
     }
 }

@@ -169,15 +169,54 @@ fn a_full_disk_is_a_452_and_reception_comes_back_by_itself() {
     full_disk("8m", "store = \"segments\"\nspace_min = \"2MiB\"", 300);
     full_disk("8m", "store = \"segments\"\nspace_min = \"1MiB\"", 1500);
     full_disk("8m", "store = \"segments\"\nspace_min = \"0\"", 300);
+    kept_files();
+}
+
+fn mount(folder: &std::path::Path, size: &str) {
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+        .arg(folder)
+        .status();
+    assert!(mount.unwrap().success());
+}
+
+/// What the spool keeps for later is what is missing of a high `space_min`: it goes, and mail is never refused for it.
+fn kept_files() {
+    let folder = tempfile::tempdir().unwrap();
+    mount(folder.path(), "200m");
+    let site = Site::start("250 ok");
+    let keys = format!("relayhost = \"{}\"\nspace_min = \"120MiB\"", site.address);
+    let mut mta = Mta::start(folder.path(), &keys, "");
+    assert!(mta.process.terminate().success());
+    let write =
+        |name: &str, mib: usize| std::fs::write(folder.path().join(name), vec![0; mib << 20]).unwrap();
+    let spares = ["00000001.spare", "00000002.spare"].map(|name| format!("spool/segments/{name}"));
+    spares.iter().for_each(|name| write(name, 64));
+    let mta = Mta::start(folder.path(), &keys, "");
+    let content = b"0123456789012345678901234567890123456789012345678901234567\r\n".repeat(1000);
+    let send = |count: usize| {
+        let mut client = Client::connect(&mta.address);
+        client.hello();
+        (0..count).all(|_| client.mail("s@y.test", &["r@x.test"], &content).starts_with("250"))
+    };
+    assert!(send(150), "{}", mta.log());
+    assert!(!spares.iter().any(|name| folder.path().join(name).exists()));
+    mta.wait_drained();
+    // with what the newest segment has of mail that is gone, there is less free than is to be
+    write("others", 75);
+    eventually("mail comes in again, or still does", || send(1));
+    // and now there is nothing that would help
+    write("more of others", 30);
+    eventually("mail is refused", || !send(1));
+    std::fs::remove_file(folder.path().join("more of others")).unwrap();
+    eventually("mail comes in again", || send(1));
+    drop(mta);
+    Command::new("umount").arg("-l").arg(folder.path()).status().unwrap();
 }
 
 fn full_disk(size: &str, keys: &str, lines: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-        .arg(folder.path())
-        .status();
-    assert!(mount.unwrap().success());
+    mount(folder.path(), size);
     let site = Site::start("250 ok");
     let keys = format!("relayhost = \"{}\"\npaused = true\n{keys}", site.address);
     let mta = Mta::start(folder.path(), &keys, "");

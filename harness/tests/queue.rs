@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
-use support::{Client, Mta, Site, configuration, eventually, mailrig};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use support::{Client, Mta, PATIENCE, Site, configuration, eventually, mailrig};
 
 fn queue(folder: &Path, words: &[&str]) -> Output {
     let (command, rest) = words.split_first().unwrap();
@@ -248,6 +248,47 @@ fn an_imported_message_that_is_deferred_is_not_held_by_a_restart() {
     }
 }
 
+/// A message as an export has it.
+fn row<To: AsRef<str>>(from: &str, to: &[To], size_bytes: usize) -> Value {
+    let to: Vec<Value> = to.iter().map(|to| json!({"address": to.as_ref(), "state": "pending"})).collect();
+    // old enough to be due, and not too old
+    let received_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64 - 1000;
+    json!({
+        "id": "000000000001", "status": "due", "held": false, "from": from, "recipients": to.len(), "to": to,
+        "received_ms": received_ms, "due_ms": received_ms, "attempts": 0, "size_bytes": size_bytes,
+        "eight_bit": false,
+    })
+}
+
+/// A control connection that imports.
+struct Importer {
+    socket: BufReader<UnixStream>,
+}
+
+impl Importer {
+    fn connect(folder: &Path) -> Importer {
+        let socket = UnixStream::connect(folder.join("control")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Importer { socket: BufReader::new(socket) }
+    }
+
+    fn ask(&mut self, piece: &Value) -> Value {
+        writeln!(self.socket.get_mut(), "{}", json!({"command": "import", "piece": piece})).unwrap();
+        let mut line = String::new();
+        self.socket.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Imports a message up to where it is to be confirmed; gives its id.
+    fn keep(&mut self, row: &Value, content: &str) -> Value {
+        self.ask(&json!({"begin": row}));
+        assert_eq!(self.ask(&json!({"data": content}))["ok"], true);
+        let kept = self.ask(&json!("end"));
+        assert_eq!(kept["ok"], true, "{kept}");
+        kept["id"].clone()
+    }
+}
+
 /// The longest line that a piece of content makes, and an envelope that is longer than any other command.
 #[test]
 fn a_connection_imports_any_message_and_one_at_a_time() {
@@ -255,13 +296,8 @@ fn a_connection_imports_any_message_and_one_at_a_time() {
     let mta = Mta::start(folder.path(), "relayhost = \"127.0.0.1:1\"\npaused = true", "");
     let content = vec![1; 40_000];
     let row = |recipients: usize, size_bytes: usize| {
-        let to = |number| json!({"address": format!("r{number}@x.test"), "state": "pending"});
-        let to: Vec<Value> = (0..recipients).map(to).collect();
-        json!({
-            "id": "000000000001", "status": "due", "held": false, "from": "a@s.test", "to": to,
-            "recipients": recipients, "received_ms": 1_800_000_000_000u64, "due_ms": 1_800_000_000_000u64,
-            "attempts": 0, "size_bytes": size_bytes, "eight_bit": false,
-        })
+        let to: Vec<String> = (0..recipients).map(|number| format!("r{number}@x.test")).collect();
+        row("a@s.test", &to, size_bytes)
     };
     let mut text = row(5000, content.len()).to_string().into_bytes();
     assert!(text.len() > 3 * 64 * 1024);
@@ -273,14 +309,8 @@ fn a_connection_imports_any_message_and_one_at_a_time() {
     assert!(queue(folder.path(), &["cat", &id]).stdout == content);
     assert_eq!(said(folder.path(), &["show", &id]).matches(" pending").count(), 5000);
 
-    let mut socket = BufReader::new(UnixStream::connect(folder.path().join("control")).unwrap());
-    socket.get_ref().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let mut ask = |piece: Value| -> Value {
-        writeln!(socket.get_mut(), "{}", json!({"command": "import", "piece": piece})).unwrap();
-        let mut line = String::new();
-        socket.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
-    };
+    let mut importer = Importer::connect(folder.path());
+    let mut ask = |piece: Value| importer.ask(&piece);
     let begun = ask(json!({"begin": row(1, 2)}));
     let refused = ask(json!({"begin": row(1, 2)}));
     assert!(refused["error"].as_str().unwrap().contains("imports a message already"), "{refused}");
@@ -296,8 +326,71 @@ fn a_connection_imports_any_message_and_one_at_a_time() {
     assert_eq!(mta.control("status")["held"], 0);
     let begun = ask(json!({"begin": row(1, 0)}));
     assert_eq!(ask(json!("end"))["id"], begun["id"]);
-    drop(socket);
+    drop(importer);
     eventually("what nobody confirmed is held", || mta.control("status")["held"] == 1);
+}
+
+/// One that does not read its answers is dropped while the queue manager is busy with something else.
+#[test]
+fn a_connection_that_is_dropped_leaves_its_message_to_whoever_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start("250 ok");
+    let mta = Mta::start(folder.path(), &format!("relayhost = \"{}\"", site.address), "");
+    let mut importer = Importer::connect(folder.path());
+    let id = importer.keep(&row("a@s.test", &["r@x.test"], 2), "xy");
+    let questions = "{\"command\":\"status\"}\n".repeat(2000);
+    importer.socket.get_mut().write_all(questions.as_bytes()).unwrap();
+    eventually("its message is held", || mta.control("status")["held"] == 1);
+    let released = Importer::connect(folder.path()).ask(&json!({"release": id}));
+    assert_eq!(released["ok"], true, "{released}");
+    eventually("it is delivered", || site.messages.lock().unwrap().len() == 1);
+}
+
+/// Stopped and resumed, it sends one bounce. The message of a hold waits as long.
+#[test]
+fn an_import_without_a_route_is_bounced_when_it_is_confirmed() {
+    for store in ["segments", "files"] {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::start("250 ok");
+        let (keys, tables) =
+            (format!("store = \"{store}\""), format!("[transport]\n\"x.test\" = \"{}\"", site.address));
+        let mut mta = Mta::start(folder.path(), &keys, &tables);
+        let keep = |to: &[&str]| {
+            Importer::connect(folder.path())
+                .keep(&row("sender@x.test", to, 2), "xy")
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        let (none, one) = (keep(&["r@nowhere.test"]), keep(&["r@nowhere.test", "r@x.test"]));
+        eventually("what nobody confirmed is held", || mta.control("status")["held"] == 3);
+        assert!(mta.process.terminate().success());
+        let mta = Mta::start(folder.path(), &keys, &tables);
+        let status = mta.wait_drained();
+        assert_eq!((&status["held"], &status["bounced"]), (&json!(3), &json!(0)), "{store}");
+        assert_eq!(senders(folder.path(), &["--status", "held"]), ["sender@x.test"; 2]);
+        let came = |count: usize, what: &str| {
+            eventually(what, || site.messages.lock().unwrap().len() >= count);
+            mta.wait_drained();
+            assert_eq!(site.messages.lock().unwrap().len(), count, "{store}: {what}");
+        };
+        for (id, count) in [(none, 1), (one, 3)] {
+            let mut importer = Importer::connect(folder.path());
+            // asked twice, as by one that was stopped again
+            for _ in 0..2 {
+                assert_eq!(importer.ask(&json!({"release": id}))["ok"], true);
+            }
+            came(count, "its bounce, and what has a route");
+        }
+        let mut importer = Importer::connect(folder.path());
+        importer.keep(&row("sender@x.test", &["r@nowhere.test"], 2), "xy");
+        assert_eq!(importer.ask(&json!("confirm"))["ok"], true);
+        came(4, "the bounce of one that was confirmed at once");
+        let messages = site.messages.lock().unwrap();
+        let bounces = messages.iter().filter(|(envelope, _)| envelope.starts_with("MAIL FROM:<>")).count();
+        assert_eq!(bounces, 3, "{store}");
+        assert_eq!(senders(folder.path(), &[]), [""; 0]);
+    }
 }
 
 #[test]

@@ -145,6 +145,8 @@ pub struct Control {
     listener: UnixListener,
     clients: HashMap<u64, Client>,
     next_client: u64,
+    /// Clients that have gone, and nobody was told yet.
+    gone: Vec<u64>,
 }
 
 impl Control {
@@ -152,7 +154,7 @@ impl Control {
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(true)?;
         poller.watch(&listener, Token::ControlListener)?;
-        Ok(Control { listener, clients: HashMap::new(), next_client: 1 })
+        Ok(Control { listener, clients: HashMap::new(), next_client: 1, gone: Vec::new() })
     }
 
     pub fn accept(&mut self, poller: &Poller) {
@@ -207,8 +209,14 @@ impl Control {
         self.clients.contains_key(&number)
     }
 
+    /// Those that have gone since this was asked, whatever made them go.
+    pub fn take_gone(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.gone)
+    }
+
     fn close(&mut self, number: u64) -> Vec<Command> {
         self.clients.remove(&number);
+        self.gone.push(number);
         Vec::new()
     }
 
@@ -223,7 +231,7 @@ impl Control {
             .and_then(|()| client.socket.write_all(line.as_bytes()))
             .and_then(|()| client.socket.set_nonblocking(true));
         if written.is_err() {
-            self.clients.remove(&number);
+            self.close(number);
         }
     }
 }

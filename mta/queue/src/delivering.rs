@@ -2,7 +2,7 @@
 
 use crate::agents::InFlight;
 use crate::log::Timing;
-use crate::mail::Batch;
+use crate::mail::{Batch, NO_ROUTE};
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
 use delivery::{
@@ -55,10 +55,13 @@ impl Manager {
         }
     }
 
-    /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
+    /// Gives an entry to the agent that the pool names, if it is for one. The caller has seen that there is one.
     fn hand_out(&mut self, entry: EntryId) {
         let Some(queued) = self.mail.scheduler.entry(entry) else { return };
         let Some(id) = self.bring_in(entry, queued.id, queued.destination) else { return };
+        if self.mail.scheduler.next_hop(queued.destination) == NO_ROUTE {
+            return self.bounce_unroutable(entry);
+        }
         let (content, file) = match self.load_content(id) {
             Ok(loaded) => loaded,
             Err(error) => return self.unreadable(entry, id, &error),

@@ -7,9 +7,9 @@ use crate::mail::Batch;
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
 use delivery::{EpochMs, QueueId, StageTimes};
-use scheduler::{DestinationId, EntryId};
+use scheduler::{DestinationId, EntryId, Outcome, Report};
 use smtp::Stage;
-use smtp::client::{Disposition, RecipientStatus};
+use smtp::client::{Disposition, HopStatus, RecipientStatus};
 use std::io;
 use std::time::Duration;
 
@@ -35,6 +35,15 @@ impl Manager {
         self.give_up(id, failed, "none");
         if self.mail.forget_if_final(id) {
             self.writer.submit(Job::Remove { id });
+        }
+    }
+
+    /// They were held, or their bounce could not be written before: now it is their time.
+    pub(crate) fn bounce_unroutable(&mut self, entry: EntryId) {
+        let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
+        let _ = self.mail.scheduler.report(epoch_now(), entry, report);
+        if let Some(Batch { id, recipients, .. }) = self.mail.remove_batch(entry) {
+            self.unroutable(id, recipients);
         }
     }
 
@@ -68,10 +77,7 @@ impl Manager {
         // its other batches may wait for the same next hop
         message.is_split = true;
         let (born, due) = (message.envelope.received, epoch_now().plus(BOUNCE_RETRY));
-        let enqueued = self.mail.enqueue(id, recipients, born, 0, due);
-        if !enqueued.unroutable.is_empty() {
-            self.log.event(&format!("queue_id={id} has no route and no bounce: it stays in the spool"));
-        }
+        self.mail.enqueue(id, recipients, born, 0, due);
     }
 
     /// The beginning of a message, for its bounce. Unreadable: the bounce goes without.

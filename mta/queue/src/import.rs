@@ -100,9 +100,7 @@ impl Manager {
                 self.imports.unconfirmed.insert(client, (id, stored));
                 if self.control.has(client) {
                     self.control.answer(client, &json!({"ok": true, "id": id.to_string()}));
-                }
-                // also when the answer found nobody
-                if !self.control.has(client) {
+                } else {
                     self.importer_gone(client);
                 }
             }

@@ -7,11 +7,15 @@
 use crate::routes::Routes;
 use delivery::{Envelope, EpochMs, MAX_RECIPIENTS_PER_REQUEST, NextHop, QueueId, RecipientState};
 use scheduler::{DestinationId, Entry, EntryId, Scheduler, SenderId};
+use smtp::ForwardPath;
 use spool::{Status, Stored};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Postfix: qmgr_message_active_limit.
 const IN_CORE_MAX: usize = 20_000;
+
+/// The destination of recipients without a route, while their bounce waits; no next hop is written so.
+pub const NO_ROUTE: &str = "";
 
 pub struct QueuedMessage {
     pub envelope: Envelope,
@@ -53,25 +57,27 @@ impl Mail {
         Mail { scheduler, routes, messages: HashMap::new(), batches: HashMap::new() }
     }
 
-    /// Queues a durable message. Returns the recipients for which there is no route: the caller bounces them.
+    /// Queues a durable message. Returns the recipients for which there is no route: the caller bounces them. Those of a
+    /// held message wait as the others do.
     pub fn admit(&mut self, id: QueueId, stored: Stored) -> Vec<u16> {
         let Stored { envelope, status, .. } = stored;
         let (born, attempts, due, held) = (envelope.received, status.attempts, status.due, status.held);
-        let pending = pending(&status);
+        let (pending, unroutable): (Vec<u16>, _) = pending(&status).into_iter().partition(|index| {
+            held || self.routes.next_hop(&envelope.recipients[usize::from(*index)]).is_some()
+        });
         let waits = due > envelope.received || self.messages.len() >= IN_CORE_MAX;
         let message = QueuedMessage { envelope, status, bounces: 0, batches: 0, is_split: false };
         self.messages.insert(id, message);
-        let entries = self.enqueue(id, &pending, born, attempts, due);
-        for entry in &entries.made {
+        for entry in self.enqueue(id, &pending, born, attempts, due) {
             if held {
-                self.scheduler.hold(*entry);
+                self.scheduler.hold(entry);
             }
             // what comes from the spool is there as it is here
-            if (waits || held) && entries.unroutable.is_empty() {
-                self.forget_batch(*entry);
+            if (waits || held) && unroutable.is_empty() {
+                self.forget_batch(entry);
             }
         }
-        entries.unroutable
+        unroutable
     }
 
     /// Makes entries for some recipients of a message that is in core.
@@ -82,19 +88,17 @@ impl Mail {
         born: EpochMs,
         attempts: u16,
         due: EpochMs,
-    ) -> Enqueued {
-        let mut enqueued = Enqueued { made: Vec::new(), unroutable: Vec::new() };
-        let Some(message) = self.messages.get_mut(&id) else { return enqueued };
+    ) -> Vec<EntryId> {
+        let mut made = Vec::new();
+        let Some(message) = self.messages.get_mut(&id) else { return made };
         let sender = SenderId::of(message.envelope.reverse_path.as_str().as_bytes());
-        let mut by_hop: BTreeMap<&NextHop, Vec<u16>> = BTreeMap::new();
+        let mut by_hop: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
         for index in recipients {
-            match self.routes.next_hop(&message.envelope.recipients[usize::from(*index)]) {
-                Some(hop) => by_hop.entry(hop).or_default().push(*index),
-                None => enqueued.unroutable.push(*index),
-            }
+            let hop = hop_of(&self.routes, &message.envelope.recipients[usize::from(*index)]);
+            by_hop.entry(hop).or_default().push(*index);
         }
         for (hop, recipients) in by_hop {
-            let destination = self.scheduler.destination(hop.as_str());
+            let destination = self.scheduler.destination(hop);
             let together =
                 usize::from(self.scheduler.recipients(destination)).min(MAX_RECIPIENTS_PER_REQUEST);
             message.is_split |= recipients.len() > together;
@@ -102,10 +106,10 @@ impl Mail {
                 let entry = self.scheduler.enqueue(Entry { id, destination, sender, born, due, attempts });
                 self.batches.insert(entry, Batch { id, recipients: batch.to_vec(), agents_lost: 0 });
                 message.batches += 1;
-                enqueued.made.push(entry);
+                made.push(entry);
             }
         }
-        enqueued
+        made
     }
 
     /// Forgets the envelope of a message that waits, if it can be read again as it is now: a mark that is still on its
@@ -149,10 +153,8 @@ impl Mail {
         }
         let message = self.messages.get_mut(&id)?;
         let next_hop = self.scheduler.next_hop(destination);
-        let goes_there = |index: &u16| {
-            let recipient = &message.envelope.recipients[usize::from(*index)];
-            self.routes.next_hop(recipient).is_some_and(|hop| hop.as_str() == next_hop)
-        };
+        let goes_there =
+            |index: &u16| hop_of(&self.routes, &message.envelope.recipients[usize::from(*index)]) == next_hop;
         let mut recipients: Vec<u16> = pending(&message.status).into_iter().filter(goes_there).collect();
         if message.is_split {
             let others = self.batches.values().filter(|batch| batch.id == id);
@@ -210,10 +212,8 @@ impl Mail {
     }
 }
 
-/// What [`Mail::enqueue`] made.
-pub struct Enqueued {
-    pub made: Vec<EntryId>,
-    pub unroutable: Vec<u16>,
+fn hop_of<'a>(routes: &'a Routes, recipient: &ForwardPath) -> &'a str {
+    routes.next_hop(recipient).map_or(NO_ROUTE, NextHop::as_str)
 }
 
 fn pending(status: &Status) -> Vec<u16> {

@@ -133,6 +133,7 @@ impl Manager {
             spool,
             writer,
         };
+        manager.spool.keep_free(policy.space_min_bytes);
         manager.recover()?;
         manager.tell_starter(&ToStarter::Ready);
         Ok(manager)
@@ -176,6 +177,9 @@ impl Manager {
             self.dispatch();
             self.start_agents();
             self.answer_ramps();
+            for client in self.control.take_gone() {
+                self.importer_gone(client);
+            }
             self.log.flush();
             if self.stopped() {
                 self.agents.drop_all();
@@ -215,9 +219,6 @@ impl Manager {
             Token::Control(client) => {
                 for command in self.control.read(client) {
                     self.obey(client, command);
-                }
-                if !self.control.has(client) {
-                    self.importer_gone(client);
                 }
                 Ok(())
             }

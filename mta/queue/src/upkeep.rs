@@ -81,6 +81,8 @@ impl Manager {
         // what can't be known does not keep mail away: the write itself will tell
         let free_bytes = self.spool.free_bytes().unwrap_or(u64::MAX);
         let tell = self.space.note(free_bytes, now);
+        // what the spool keeps for later goes where space is short
+        self.writer.tend();
         if had_room != self.space.has_room() {
             let (mib, verb) = (free_bytes >> 20, if had_room { "is refused" } else { "comes in again" });
             self.log.event(&format!("{mib} MiB are free on the spool's file system: mail {verb}"));

@@ -226,6 +226,11 @@ impl Writer {
         lanes[lane].send(job).expect("writer threads live as long as the writer");
     }
 
+    /// Has the spool look after its space, whether anything was written or not.
+    pub fn tend(&self) {
+        let _ = self.upkeep.send(());
+    }
+
     pub fn take_done(&self) -> Vec<Done> {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.results.wake, &mut count);

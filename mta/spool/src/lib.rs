@@ -85,8 +85,12 @@ pub trait Spool: Send + Sync {
     /// removes what was half written, and puts aside what is damaged. One damaged message costs no other.
     fn recover(&self, each: &mut dyn FnMut(QueueId, Stored)) -> Result<Recovery, SpoolError>;
 
-    /// What the file system still has for us.
+    /// What the file system still has for us, with what [`Spool::tend`] gives back when space is short.
     fn free_bytes(&self) -> Result<u64, SpoolError>;
+
+    /// Space is short from there on that less than this is free, and what is kept for later goes. A store that keeps
+    /// nothing for later need not know.
+    fn keep_free(&self, _min_bytes: u64) {}
 
     /// [`Change::Commit`] alone.
     fn commit(&self, incoming: Incoming) -> Result<QueueId, SpoolError> {

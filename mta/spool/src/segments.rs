@@ -54,6 +54,7 @@ use quarantine::Quarantine;
 use record::{HEADER_BYTES, Kind, OWN_FILE};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use table::Table;
 
@@ -102,6 +103,10 @@ pub struct SegmentSpool {
     /// Held while something is written, also through a sync. Taken before `table`.
     log: Mutex<Log>,
     compaction: Mutex<Option<Compaction>>,
+    /// To be kept free on the file system.
+    min_free_bytes: AtomicU64,
+    /// In spare files; nobody who asks waits for the log.
+    spare_bytes: Arc<AtomicU64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,14 +140,17 @@ impl SegmentSpool {
         files: Arc<FilesSpool>,
         options: Options,
     ) -> SegmentSpool {
+        let log = Log::new(disk.clone(), options.clone());
         SegmentSpool {
             quarantine: Quarantine::new(corrupt, options.path.join("corrupt")),
-            log: Mutex::new(Log::new(disk.clone(), options.clone())),
+            spare_bytes: log.spare_bytes(),
+            log: Mutex::new(log),
             options,
             files,
             disk,
             table: Mutex::default(),
             compaction: Mutex::default(),
+            min_free_bytes: AtomicU64::new(0),
         }
     }
 
@@ -384,6 +392,12 @@ impl Spool for SegmentSpool {
     }
 
     fn free_bytes(&self) -> Result<u64, SpoolError> {
-        self.files.free_bytes()
+        // first: a file that goes meanwhile is counted twice for a moment, and not missed
+        let spare_bytes = self.spare_bytes.load(Ordering::Relaxed);
+        Ok(self.files.free_bytes()?.saturating_add(spare_bytes))
+    }
+
+    fn keep_free(&self, min_bytes: u64) {
+        self.min_free_bytes.store(min_bytes, Ordering::Relaxed);
     }
 }

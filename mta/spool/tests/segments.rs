@@ -2,6 +2,8 @@
 
 #[path = "simulation/disk.rs"]
 mod disk;
+#[path = "segments/spare.rs"]
+mod spare;
 #[path = "segments/summaries.rs"]
 mod summaries;
 

@@ -113,6 +113,10 @@ impl<'a> Run<'a> {
             let faults = Faults { calls_left: Some(self.random.u32(0..25)), ..self.faults };
             self.disk.set_faults(faults);
         }
+        if self.random.u32(0..10) == 0 {
+            // space is plenty, or short
+            self.spool.keep_free(if self.random.bool() { 0 } else { u64::MAX });
+        }
         match self.random.u32(0..10) {
             0..=4 => self.change(),
             5 => drop(self.spool.sync()),

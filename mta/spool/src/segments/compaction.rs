@@ -15,6 +15,7 @@ use crate::{Durability, Spool, SpoolError};
 use delivery::QueueId;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Sealed segments that may be there whatever is in them.
 const SEALED_FREE_OF_CARE: usize = 4;
@@ -44,6 +45,9 @@ pub(super) fn step(spool: &SegmentSpool) -> Result<bool, SpoolError> {
         return done.map(|done| !done || choose(spool).is_some());
     }
     let has_space = has_space(spool);
+    if !has_space && lock(&spool.log).remove_spare()? {
+        return Ok(true);
+    }
     if let Err(Failure::Lost { error, .. }) = lock(&spool.log).seal_if_useless(&spool.table, has_space) {
         return Err(error);
     }
@@ -59,8 +63,11 @@ pub(super) fn step(spool: &SegmentSpool) -> Result<bool, SpoolError> {
 }
 
 /// Whether files may be kept that are of no use now: where space is short they would keep it short, and all mail away.
+/// It is short a segment's size before mail is refused, so that they have gone by then.
 fn has_space(spool: &SegmentSpool) -> bool {
-    spool.files.free_bytes().map_or(true, |free| free >= u64::from(spool.options.segment_bytes))
+    let min_bytes = spool.min_free_bytes.load(Ordering::Relaxed);
+    let enough = min_bytes.saturating_add(spool.options.segment_bytes.into());
+    spool.files.free_bytes().map_or(true, |free| free >= enough)
 }
 
 enum Choice {

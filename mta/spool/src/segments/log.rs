@@ -12,6 +12,7 @@ use crate::{Durability, SpoolError};
 use delivery::QueueId;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
@@ -48,6 +49,13 @@ struct Active {
     written: u32,
 }
 
+/// The file of a dead segment.
+#[derive(Debug)]
+struct Spare {
+    name: String,
+    bytes: u64,
+}
+
 /// Why nothing was appended.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -70,7 +78,8 @@ pub(super) struct Log {
     awaits_sync: bool,
     /// Could not be written yet.
     pub(super) backlog: Vec<Note>,
-    spare: Vec<String>,
+    spare: Vec<Spare>,
+    spare_bytes: Arc<AtomicU64>,
     /// A file was given up, and nobody was told yet.
     alarm: Option<SpoolError>,
     /// The newest segment could not grow.
@@ -105,9 +114,15 @@ impl Log {
             awaits_sync: false,
             backlog: Vec::new(),
             spare: Vec::new(),
+            spare_bytes: Arc::default(),
             alarm: None,
             is_short: false,
         }
+    }
+
+    /// How much is in spare files, at every moment.
+    pub(super) fn spare_bytes(&self) -> Arc<AtomicU64> {
+        self.spare_bytes.clone()
     }
 
     pub(super) fn awaits_sync(&self) -> bool {
@@ -244,9 +259,11 @@ impl Log {
     }
 
     /// Where nothing fits any more, or space is short, the newest segment makes room as soon as nothing in it is of use.
+    /// Where space is only short it stays while it is as small as the next would be at once: the files would take turns.
     pub(super) fn seal_if_useless(&mut self, table: &Mutex<Table>, has_space: bool) -> Result<(), Failure> {
-        let is_short = self.is_short || !has_space;
-        let Some(active) = self.active.as_ref().filter(|_| is_short) else { return Ok(()) };
+        let makes_room =
+            |active: &&Active| self.is_short || !has_space && active.written > self.options.grow_bytes;
+        let Some(active) = self.active.as_ref().filter(makes_room) else { return Ok(()) };
         let number = active.number;
         let is_dead = {
             let table = lock(table);
@@ -273,7 +290,7 @@ impl Log {
         let begin = || -> io::Result<(Arc<dyn DiskFile>, u32)> {
             let file = match self.spare.last() {
                 Some(spare) => {
-                    self.disk.rename(spare, &name)?;
+                    self.disk.rename(&spare.name, &name)?;
                     self.disk.open(&name)?
                 }
                 None => self.disk.create(&name)?,
@@ -288,7 +305,7 @@ impl Log {
         // a number is never used twice, whatever came of it
         self.next_number += 1;
         let begun = begin();
-        self.spare.pop();
+        self.pop_spare();
         let (file, written) = begun.map_err(|source| {
             if is_full(&source) {
                 let _ = self.disk.remove(&name);
@@ -327,22 +344,44 @@ impl Log {
         freed
             .and_then(|()| self.disk.sync_names())
             .map_err(|error| SpoolError::io("give back the segment", &self.path(number), error))?;
-        if keep {
-            self.spare.push(spare);
+        let segment = lock(table).segments.remove(&number);
+        if keep && let Some(segment) = segment {
+            self.add_spare(spare, &*segment.file);
         }
-        lock(table).segments.remove(&number);
         Ok(())
     }
 
     /// Files that were found at the start.
     pub(super) fn take_spare(&mut self, names: Vec<String>) {
         for name in names {
-            if self.spare.len() < SPARE_MAX {
-                self.spare.push(name);
-            } else {
-                let _ = self.disk.remove(&name);
+            match self.disk.open(&name) {
+                Ok(file) if self.spare.len() < SPARE_MAX => self.add_spare(name, &*file),
+                _ => drop(self.disk.remove(&name)),
             }
         }
+    }
+
+    /// Where space is short. False: there is none. A loss of power may bring it back, as a spare file.
+    pub(super) fn remove_spare(&mut self) -> Result<bool, SpoolError> {
+        let Some(Spare { name, .. }) = self.spare.last() else { return Ok(false) };
+        let path = self.options.path.join("segments").join(name);
+        let removed = self.disk.remove(name);
+        // after it is gone, so that it counts at every moment; one that can't be removed is of no use either
+        self.pop_spare();
+        removed.map_err(|error| SpoolError::io("remove the spare file", &path, error))?;
+        Ok(true)
+    }
+
+    fn add_spare(&mut self, name: String, file: &dyn DiskFile) {
+        let bytes = file.bytes().unwrap_or(0);
+        self.spare.push(Spare { name, bytes });
+        self.spare_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn pop_spare(&mut self) -> Option<Spare> {
+        let spare = self.spare.pop()?;
+        self.spare_bytes.fetch_sub(spare.bytes, Ordering::Relaxed);
+        Some(spare)
     }
 
     fn path(&self, number: u32) -> PathBuf {
