@@ -20,7 +20,8 @@ const GATHERED_PART: u32 = 4;
 /// With fewer deliveries in flight, those that wait for their reports to be taken in would be missed.
 const IN_FLIGHT_MIN: usize = 8;
 
-const PAUSE_MAX: Duration = Duration::from_millis(1);
+/// A hundred agents on one core are at this together.
+const PAUSE_MAX: Duration = Duration::from_millis(3);
 
 /// For less, going to sleep costs more than it saves.
 const PAUSE_MIN: Duration = Duration::from_micros(50);
