@@ -14,6 +14,10 @@ use std::process::Command;
 const VARIABLE: &str = "GLIBC_TUNABLES";
 const NAME: &str = "glibc.pthread.rseq";
 
+/// Set once it was executed anew: glibc takes its own variable away where a file's capabilities give more rights than the
+/// user has, and a restart that waits for it would never end.
+const RESTARTED: &str = "MAILRIG_RESTARTED";
+
 /// What is in the environment, and to be in that of a child that is executed without it.
 pub fn environment() -> Option<(&'static str, OsString)> {
     env::var_os(VARIABLE).map(|value| (VARIABLE, value))
@@ -22,20 +26,25 @@ pub fn environment() -> Option<(&'static str, OsString)> {
 /// Executes this process anew with the same arguments and with restartable sequences turned off, unless the environment
 /// says something about them. Returns when there is nothing to change, or why it can't be.
 ///
-/// For the begin of a process: all that is open stays open.
+/// For the begin of a process, which has opened nothing yet.
 ///
 /// # Errors
 /// The executable can't be executed. Nothing is lost but speed.
 pub fn restart_without_rseq() -> io::Result<()> {
-    let mut value = env::var_os(VARIABLE).unwrap_or_default();
-    if !cfg!(all(target_os = "linux", target_env = "gnu")) || value.to_string_lossy().contains(NAME) {
+    let before = env::var_os(VARIABLE).unwrap_or_default();
+    let told = before.to_string_lossy().contains(NAME) || env::var_os(RESTARTED).is_some();
+    if !cfg!(all(target_os = "linux", target_env = "gnu")) || told {
         return Ok(());
     }
-    if !value.is_empty() {
+    // ours first: glibc may put an end to the text where its first part ends
+    let mut value = OsString::from(format!("{NAME}=0"));
+    if !before.is_empty() {
         value.push(":");
+        value.push(before);
     }
-    value.push(format!("{NAME}=0"));
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| "mailrig".into());
-    Err(Command::new(env::current_exe()?).arg0(name).args(arguments).env(VARIABLE, value).exec())
+    // by its path, so that a list of processes has its name
+    let mut command = Command::new(env::current_exe()?);
+    Err(command.arg0(name).args(arguments).env(VARIABLE, value).env(RESTARTED, "1").exec())
 }

@@ -60,8 +60,11 @@ pub fn run(config: Config, file: &Path, with_parent: bool, ready: fn(SocketAddr)
     // as above: this clock is found at its first use
     sys::clock::monotonic_ns();
     if config.spawn != Spawn::Exec {
-        // as above; where it can't be, agents run in the file's pages
-        let _ = sys::code::into_large_page(agent::blocking::run as *const ());
+        if let Err(error) = sys::code::into_large_page(agent::blocking::run as *const ()) {
+            eprintln!(
+                "mailrig mta: agents have no large page for their code, and are a little slower: {error}"
+            );
+        }
     }
     let roles = roles(&config, file);
     let descriptors = Descriptors { listeners, control };

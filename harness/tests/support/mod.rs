@@ -157,9 +157,13 @@ pub fn configuration(folder: &Path, keys: &str, tables: &str) -> String {
 
 impl Mta {
     pub fn start(folder: &Path, keys: &str, tables: &str) -> Mta {
+        Mta::start_by(mailrig(), folder, keys, tables)
+    }
+
+    /// By a command that has no arguments yet.
+    pub fn start_by(mut command: Command, folder: &Path, keys: &str, tables: &str) -> Mta {
         let config = folder.join("mta.toml");
         std::fs::write(&config, configuration(folder, keys, tables)).unwrap();
-        let mut command = mailrig();
         command.args(["mta", "run", "--config"]).arg(config);
         let (process, address) = start_ready(command);
         Mta { process, address, folder: folder.to_owned() }

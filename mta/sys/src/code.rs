@@ -12,30 +12,33 @@ const LARGE_PAGE_BYTES: usize = 2 << 20;
 ///
 /// # Errors
 /// The code does not fill such a stretch, the kernel has no large page, or forbids code that is in no file. Then all is as
-/// before.
+/// before. (A kernel that has no memory left for its own tables at the last step would end the process.)
 pub fn into_large_page(function: *const ()) -> io::Result<()> {
     let start = function.addr() & !(LARGE_PAGE_BYTES - 1);
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     if !maps.lines().any(|line| is_code(line, start)) {
         return Err(Error::new(ErrorKind::Unsupported, "the code does not fill a large page"));
     }
-    let room = Mapping::new(2 * LARGE_PAGE_BYTES)?;
-    let page = room.address.map_addr(|address| address.next_multiple_of(LARGE_PAGE_BYTES));
-    // SAFETY: `page` is the first large page that begins in `room`, which is twice as long, writable and nobody else's;
-    // what it takes the place of is code that is mapped as a whole (looked at above), which nobody writes, and the same
-    // bytes as before, so that whoever runs there, this function too, runs on in the copy
+    let page = Page::new()?;
+    // SAFETY: `page` is writable and nobody else's; what it takes the place of is code that is mapped as a whole (looked at
+    // above), which nobody writes, and the same bytes as before, so that whoever runs there, this function too, runs on in
+    // the copy
     unsafe {
         // a hint only: collapsing says whether it came true
-        libc::madvise(page, LARGE_PAGE_BYTES, libc::MADV_HUGEPAGE);
-        ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(start), page.cast(), LARGE_PAGE_BYTES);
-        done(libc::madvise(page, LARGE_PAGE_BYTES, libc::MADV_COLLAPSE))?;
-        done(libc::mprotect(page, LARGE_PAGE_BYTES, libc::PROT_READ | libc::PROT_EXEC))?;
-        // the room stays mapped as a whole, and goes as a whole
-        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        libc::madvise(page.0, LARGE_PAGE_BYTES, libc::MADV_HUGEPAGE);
+        ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(start), page.0.cast(), LARGE_PAGE_BYTES);
+        done(libc::madvise(page.0, LARGE_PAGE_BYTES, libc::MADV_COLLAPSE))?;
+        done(libc::mprotect(page.0, LARGE_PAGE_BYTES, libc::PROT_READ | libc::PROT_EXEC))?;
+        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let place = ptr::with_exposed_provenance_mut::<libc::c_void>(start);
-        let there = libc::mremap(page, LARGE_PAGE_BYTES, LARGE_PAGE_BYTES, how, place);
-        if there == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(()) }
+        let there = libc::mremap(page.0, LARGE_PAGE_BYTES, LARGE_PAGE_BYTES, how, place);
+        if there == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
     }
+    // it is no longer where it was
+    std::mem::forget(page);
+    Ok(())
 }
 
 /// Whether a line of proc_pid_maps(5) is of code and has the whole large page from `start`.
@@ -52,25 +55,32 @@ fn done(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Private memory, for as long as this lives.
-struct Mapping {
-    address: *mut libc::c_void,
-    bytes: usize,
-}
+/// As much private memory as a large page, where one can be.
+struct Page(*mut libc::c_void);
 
-impl Mapping {
-    fn new(bytes: usize) -> io::Result<Mapping> {
+impl Page {
+    fn new() -> io::Result<Page> {
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping at an address that the kernel chooses touches nothing that is there
-        let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-        if address == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(Mapping { address, bytes }) }
+        let room = unsafe { libc::mmap(ptr::null_mut(), 2 * LARGE_PAGE_BYTES, protection, flags, -1, 0) };
+        if room == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+        let page = room.map_addr(|address| address.next_multiple_of(LARGE_PAGE_BYTES));
+        let before = page.addr() - room.addr();
+        // SAFETY: the two ends of what was mapped just now; an empty one is an error without effect
+        unsafe {
+            libc::munmap(room, before);
+            libc::munmap(page.byte_add(LARGE_PAGE_BYTES), LARGE_PAGE_BYTES - before);
+        }
+        Ok(Page(page))
     }
 }
 
-impl Drop for Mapping {
+impl Drop for Page {
     fn drop(&mut self) {
         // SAFETY: this was mapped here and is pointed to from nowhere else
-        unsafe { libc::munmap(self.address, self.bytes) };
+        unsafe { libc::munmap(self.0, LARGE_PAGE_BYTES) };
     }
 }
