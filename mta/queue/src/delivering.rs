@@ -20,10 +20,16 @@ use supervisor::pool::AfterUse;
 /// A delivery that was with so many agents when they died is deferred: it may be what kills them.
 const AGENTS_LOST_MAX: u8 = 2;
 
+/// One turn of the loop decides so often: what takes no slot of an agent, such as a bounce, would have no other end.
+const DECISIONS_MAX: usize = 256;
+
+/// While so many bounces are being written nothing is begun: they have their content in memory.
+const BOUNCES_MAX: usize = 1024;
+
 impl Manager {
     /// Hands out deliveries while there are agents for them, and asks for agents while there are deliveries.
     pub(crate) fn dispatch(&mut self) {
-        self.waits_for_due = false;
+        (self.waits_for_due, self.has_more) = (false, false);
         if self.paused || self.stopping.is_some() {
             return;
         }
@@ -31,7 +37,11 @@ impl Manager {
             let entry = self.waiting.pop_front().expect("not empty");
             self.hand_out(entry);
         }
-        loop {
+        for _ in 0..DECISIONS_MAX {
+            // a bounce that is written wakes the loop
+            if self.bounces >= BOUNCES_MAX {
+                return;
+            }
             let slot = self.waiting.is_empty() && self.agents.pool.has_slot();
             let room = self.waiting.len() < self.agents.pool.slots_starting();
             if !slot && !room && !self.agents.pool.wants_agent(self.waiting.len() + 1, Instant::now()) {
@@ -53,6 +63,7 @@ impl Manager {
                 }
             }
         }
+        self.has_more = true;
     }
 
     /// Gives an entry to the agent that the pool names, if it is for one. The caller has seen that there is one.

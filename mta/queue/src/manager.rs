@@ -66,6 +66,8 @@ pub(crate) struct Manager {
     pub(crate) reports: usize,
     /// All that is due is handed out, so what comes due next is waited for; not where agents or their slots are missing.
     pub(crate) waits_for_due: bool,
+    /// This turn was long enough: the next one goes on at once.
+    pub(crate) has_more: bool,
     /// Chosen by the scheduler; their agents are being started.
     pub(crate) waiting: VecDeque<EntryId>,
     pub(crate) delivered: u64,
@@ -119,12 +121,13 @@ impl Manager {
             turn: Instant::now(),
             reports: 0,
             waits_for_due: false,
+            has_more: false,
             waiting: VecDeque::new(),
             delivered: 0,
             bounced: 0,
             alarms: 0,
             bounces: 0,
-            space: Space::new(policy.space_min_bytes),
+            space: Space::new(),
             ramps: Vec::new(),
             imports: Imports::default(),
             settings,
@@ -133,7 +136,7 @@ impl Manager {
             spool,
             writer,
         };
-        manager.spool.keep_free(policy.space_min_bytes);
+        manager.keep_free(policy.space_min_bytes);
         manager.recover()?;
         manager.tell_starter(&ToStarter::Ready);
         Ok(manager)
@@ -192,8 +195,8 @@ impl Manager {
             }
             let reports = std::mem::take(&mut self.reports);
             let pause = moderation.pause(reports, self.agents.in_flight(), self.turn);
-            if let Some(pause) = pause.filter(|_| ready.iter().all(|token| matches!(token, Token::Agent(_))))
-            {
+            let may_pause = !self.has_more && ready.iter().all(|token| matches!(token, Token::Agent(_)));
+            if let Some(pause) = pause.filter(|_| may_pause) {
                 std::thread::sleep(pause);
             }
             let patience = self.patience();
@@ -231,6 +234,9 @@ impl Manager {
 
     /// How long nothing can happen by time alone.
     fn patience(&mut self) -> Option<Duration> {
+        if self.has_more {
+            return Some(Duration::ZERO);
+        }
         let now = Instant::now();
         // what came due since this turn began was not seen by it
         let start_at = self.agents.pool.start_at().filter(|at| *at > self.turn);
