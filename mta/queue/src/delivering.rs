@@ -5,14 +5,10 @@ use crate::log::Timing;
 use crate::mail::{Batch, NO_ROUTE};
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
-use delivery::{
-    AgentFrame, Content, ContentAnswer, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState,
-};
-use scheduler::{DestinationId, Disposition as Verdict, EntryId, Next, Outcome, Report};
+use delivery::{AgentFrame, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState};
+use scheduler::{Disposition as Verdict, EntryId, Next, Outcome, Report};
 use smtp::client::{Disposition, HopStatus, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, Stage};
-use spool::SpoolError;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 use supervisor::link::AgentNumber;
 use supervisor::pool::AfterUse;
