@@ -6,11 +6,12 @@ mod support;
 
 use serde_json::json;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::{Client, DRIVERS, Mta, Sink, alive, dial, eventually, kill, mailrig};
 
@@ -125,14 +126,13 @@ fn kill_dash_nine_loses_nothing_and_repeats_only_what_was_in_flight() {
     }
 }
 
-/// Messages that an import takes in between two kills, at most.
+/// Messages that an import is given from one kill to the next.
 const IMPORTED_MAX: usize = 6;
 
-/// An export of numbered messages, some of them too large for a segment.
-fn write_export(file: &Path, messages: usize) {
+/// An export of numbered messages, some of them too large for a segment: the text of each.
+fn export(messages: usize) -> Vec<String> {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-    let mut text = String::new();
-    for number in 0..messages {
+    let exported = |number| {
         let lines = if number % 5 == 4 { 6000 } else { 300 };
         let content =
             format!("X-Mailrig-Id: import/0-0-{number}/0\r\n\r\n{}", "line of text\r\n".repeat(lines));
@@ -141,14 +141,32 @@ fn write_export(file: &Path, messages: usize) {
             "to": [{"address": "r@sink.test", "state": "pending"}], "recipients": 1, "received_ms": now_ms,
             "due_ms": now_ms, "attempts": 0, "size_bytes": content.len(), "eight_bit": false,
         });
-        text.push_str(&format!("{row}\n{content}\n"));
-    }
-    std::fs::write(file, text).unwrap();
+        format!("{row}\n{content}\n")
+    };
+    (0..messages).map(exported).collect()
 }
 
-/// Imports until the MTA is killed after some messages, and a moment. Gives what the import said at its end.
-fn import_and_kill(mta: &mut Mta, file: &Path, random: &mut fastrand::Rng) -> Output {
+/// Writes an export into a named pipe: the first part, and when what is returned is dropped, the rest.
+fn feed(pipe: &Path, parts: [String; 2]) -> Sender<()> {
+    let (more, wanted) = channel();
+    let pipe = pipe.to_owned();
+    // never waited for: an import that does not begin leaves it where it is
+    std::thread::spawn(move || {
+        let [first, rest] = parts;
+        let mut pipe = std::fs::OpenOptions::new().write(true).open(pipe).unwrap();
+        // where the import has ended there is nobody to read it
+        let _ = pipe.write_all(first.as_bytes());
+        let _ = wanted.recv();
+        let _ = pipe.write_all(rest.as_bytes());
+    });
+    more
+}
+
+/// Imports until the MTA is killed after some messages, and a moment. Of the second part the import gets nothing before, so it
+/// can't have ended however fast it is. Gives what it said at its end.
+fn import_and_kill(mta: &mut Mta, file: &Path, parts: [String; 2], random: &mut fastrand::Rng) -> Output {
     let pids = mta.pids();
+    let more = feed(file, parts);
     let mut import = mailrig();
     import.args(["queue", "import", "--config"]).arg(mta.folder.join("mta.toml")).arg(file);
     let mut import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -159,6 +177,7 @@ fn import_and_kill(mta: &mut Mta, file: &Path, random: &mut fastrand::Rng) -> Ou
     pids.iter().for_each(|pid| kill(*pid, "KILL"));
     mta.process.wait();
     eventually("all processes end", || !pids.iter().any(|pid| alive(*pid)));
+    drop(more);
     lines.for_each(drop);
     import.wait_with_output().unwrap()
 }
@@ -171,18 +190,22 @@ fn an_import_whose_mta_is_killed_goes_on_and_takes_each_message_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("exported");
         let messages = kills_max * IMPORTED_MAX + 4;
-        write_export(&file, messages);
+        let export = export(messages);
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
         let sink = Sink::start(folder.path(), "sink", &[]);
         let keys = format!("relayhost = \"{}\"\nstore = \"{store}\"\npaused = {paused}", sink.address);
         let tables = format!("[delivery]\n{}", dial("event", CONCURRENCY));
         for round in 0..kills_max {
             let mut mta = Mta::start(folder.path(), &keys, &tables);
-            let output = import_and_kill(&mut mta, &file, &mut random);
+            let (first, rest) = export.split_at((round + 1) * IMPORTED_MAX);
+            let output = import_and_kill(&mut mta, &file, [first.concat(), rest.concat()], &mut random);
             let said = String::from_utf8_lossy(&output.stderr);
             // it was in the middle of it
             assert!(!output.status.success(), "{store}, round {round}: it had ended");
             assert!(said.contains("control socket"), "{store}, round {round}: {said}");
         }
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, export.concat()).unwrap();
         let mut mta = Mta::start(folder.path(), &keys, &tables);
         let config = folder.path().join("mta.toml");
         let output = mailrig().args(["queue", "import", "--config"]).arg(config).arg(&file).output().unwrap();

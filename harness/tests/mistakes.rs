@@ -170,6 +170,7 @@ fn a_full_disk_is_a_452_and_reception_comes_back_by_itself() {
     full_disk("8m", "store = \"segments\"\nspace_min = \"1MiB\"", 1500);
     full_disk("8m", "store = \"segments\"\nspace_min = \"0\"", 300);
     kept_files();
+    unwritten_bounce();
 }
 
 fn mount(folder: &std::path::Path, size: &str) {
@@ -204,12 +205,56 @@ fn kept_files() {
     mta.wait_drained();
     // with what the newest segment has of mail that is gone, there is less free than is to be
     write("others", 75);
-    eventually("mail comes in again, or still does", || send(1));
+    let segment_bytes_max = || {
+        let files = std::fs::read_dir(folder.path().join("spool/segments")).unwrap();
+        // one may go while it is looked at
+        files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).max().unwrap_or(0)
+    };
+    eventually("mail comes in again, or still does, and the segment of 9 MiB is gone", || {
+        send(1) && segment_bytes_max() <= 2 << 20
+    });
     // and now there is nothing that would help
     write("more of others", 30);
     eventually("mail is refused", || !send(1));
     std::fs::remove_file(folder.path().join("more of others")).unwrap();
     eventually("mail comes in again", || send(1));
+    drop(mta);
+    Command::new("umount").arg("-l").arg(folder.path()).status().unwrap();
+}
+
+/// A bounce that finds no space is tried again, and the log has the outcome that it tells of once.
+fn unwritten_bounce() {
+    let folder = tempfile::tempdir().unwrap();
+    mount(folder.path(), "8m");
+    let site = Site::start("250 ok");
+    let keys = "store = \"files\"\nspace_min = \"0\"";
+    let relayhost = format!("relayhost = \"{}\"\npaused = true\n{keys}", site.address);
+    let mut mta = Mta::start(folder.path(), &relayhost, "");
+    let mut client = Client::connect(&mta.address);
+    client.hello();
+    assert!(client.mail("s@y.test", &["r@x.test"], b"x\r\n").starts_with("250"));
+    let queue = |command: &str, more: &[&str]| {
+        let config = folder.path().join("mta.toml");
+        let output = mailrig().args(["queue", command, "--config"]).arg(config).args(more).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    queue("hold", &["--all"]);
+    drop(client);
+    assert!(mta.process.terminate().success());
+    let transport = format!("[transport]\n\"y.test\" = \"{}\"", site.address);
+    let mta = Mta::start(folder.path(), keys, &transport);
+    let filler = folder.path().join("others");
+    // as much as fits
+    assert!(std::fs::write(&filler, vec![0; 8 << 20]).is_err());
+    let count = |what: &str| mta.log().matches(what).count();
+    queue("release", &["--all"]);
+    eventually("the bounce fails", || count("bounce could not be written") == 1);
+    queue("flush", &[]);
+    eventually("it fails again", || count("bounce could not be written") == 2);
+    std::fs::remove_file(filler).unwrap();
+    queue("flush", &[]);
+    eventually("the bounce is delivered", || site.messages.lock().unwrap().len() == 1);
+    assert_eq!(count("status=bounced"), 1, "{}", mta.log());
     drop(mta);
     Command::new("umount").arg("-l").arg(folder.path()).status().unwrap();
 }

@@ -2,6 +2,7 @@
 //! that share no SMTP code with it.
 #![allow(dead_code, reason = "each test file is a program of its own and uses a part")]
 
+pub mod operator;
 pub mod scripted;
 
 use serde_json::Value;

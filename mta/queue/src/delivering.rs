@@ -5,14 +5,10 @@ use crate::log::Timing;
 use crate::mail::{Batch, NO_ROUTE};
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
-use delivery::{
-    AgentFrame, Content, ContentAnswer, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState,
-};
-use scheduler::{DestinationId, Disposition as Verdict, EntryId, Next, Outcome, Report};
+use delivery::{AgentFrame, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState};
+use scheduler::{Disposition as Verdict, EntryId, Next, Outcome, Report};
 use smtp::client::{Disposition, HopStatus, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, Stage};
-use spool::SpoolError;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 use supervisor::link::AgentNumber;
 use supervisor::pool::AfterUse;
@@ -20,10 +16,16 @@ use supervisor::pool::AfterUse;
 /// A delivery that was with so many agents when they died is deferred: it may be what kills them.
 const AGENTS_LOST_MAX: u8 = 2;
 
+/// One turn of the loop decides so often: what takes no slot of an agent, such as a bounce, would have no other end.
+const DECISIONS_MAX: usize = 256;
+
+/// While so many bounces are being written nothing is begun: they have their content in memory.
+const BOUNCES_MAX: usize = 1024;
+
 impl Manager {
     /// Hands out deliveries while there are agents for them, and asks for agents while there are deliveries.
     pub(crate) fn dispatch(&mut self) {
-        self.waits_for_due = false;
+        (self.waits_for_due, self.has_more) = (false, false);
         if self.paused || self.stopping.is_some() {
             return;
         }
@@ -31,7 +33,11 @@ impl Manager {
             let entry = self.waiting.pop_front().expect("not empty");
             self.hand_out(entry);
         }
-        loop {
+        for _ in 0..DECISIONS_MAX {
+            // a bounce that is written wakes the loop
+            if self.bounces >= BOUNCES_MAX {
+                return;
+            }
             let slot = self.waiting.is_empty() && self.agents.pool.has_slot();
             let room = self.waiting.len() < self.agents.pool.slots_starting();
             if !slot && !room && !self.agents.pool.wants_agent(self.waiting.len() + 1, Instant::now()) {
@@ -53,6 +59,7 @@ impl Manager {
                 }
             }
         }
+        self.has_more = true;
     }
 
     /// Gives an entry to the agent that the pool names, if it is for one. The caller has seen that there is one.
@@ -91,75 +98,6 @@ impl Manager {
         }
     }
 
-    /// Sees to it that an entry (one message for one destination) has its envelope here, though the scheduler may have
-    /// dropped it meanwhile. `None`: nothing can be done with it now.
-    pub(crate) fn bring_in(
-        &mut self,
-        entry: EntryId,
-        id: QueueId,
-        destination: DestinationId,
-    ) -> Option<QueueId> {
-        if let Some(batch) = self.mail.batch(entry) {
-            return Some(batch.id);
-        }
-        let stored = match self.mail.message(id) {
-            Some(_) => None,
-            None => match self.spool.load(id) {
-                Ok(stored) => Some(stored),
-                Err(error) => {
-                    self.unreadable(entry, id, &error);
-                    return None;
-                }
-            },
-        };
-        if self.mail.unpark(entry, id, destination, stored).is_none() {
-            // everybody is served already
-            self.drop_entry(entry, id);
-            return None;
-        }
-        Some(id)
-    }
-
-    fn drop_entry(&mut self, entry: EntryId, id: QueueId) {
-        let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
-        let _ = self.mail.scheduler.report(epoch_now(), entry, report);
-        self.mail.remove_batch(entry);
-        if self.mail.forget_if_final(id) {
-            self.writer.submit(Job::Remove { id });
-        }
-    }
-
-    fn load_content(&self, id: QueueId) -> Result<(Content, Option<OwnedFd>), spool::SpoolError> {
-        Ok(match self.spool.content(id)? {
-            spool::Content::Inline(bytes) => (Content::Inline(bytes), None),
-            spool::Content::File { file, offset, length } => {
-                (Content::Descriptor { offset, length }, Some(file.into()))
-            }
-        })
-    }
-
-    /// A queue file that can't be read now is tried again later; it stays where it is.
-    fn unreadable(&mut self, entry: EntryId, id: QueueId, error: &spool::SpoolError) {
-        if let SpoolError::Corrupt { .. } | SpoolError::Missing(_) = error {
-            self.alarms += 1;
-            self.log.event(&format!("ALARM: queue_id={id} is not delivered: {error}"));
-            let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
-            let _ = self.mail.scheduler.report(epoch_now(), entry, report);
-            self.mail.remove_batch(entry);
-            // other entries of it may be with agents
-            if self.mail.message(id).is_none_or(|message| message.batches == 0) {
-                self.mail.forget(id);
-            }
-            return;
-        }
-        self.log.event(&format!("queue_id={id} cannot be read, trying again later: {error}"));
-        let report = Report { outcome: Outcome::Retry, hop: HopStatus::Up };
-        if self.mail.scheduler.report(epoch_now(), entry, report) == Verdict::Expired {
-            self.log.event(&format!("queue_id={id} is left in the spool unread until the next start"));
-            self.mail.remove_batch(entry);
-        }
-    }
-
     /// Takes in what an agent sent; a confused agent is dropped with what it had.
     pub(crate) fn read_agent(&mut self, number: AgentNumber) {
         let Some(stream) = self.agents.stream(number) else { return };
@@ -188,43 +126,6 @@ impl Manager {
             return self.agent_closed(number, "closed its socket");
         }
         self.read_again(number);
-    }
-
-    /// Has messages read that an agent asked for again, as fast as it takes them.
-    pub(crate) fn read_again(&mut self, number: AgentNumber) {
-        while let Some((request, entry)) = self.agents.next_asked(number) {
-            match self.mail.batch(entry).map(|batch| batch.id) {
-                Some(id) => self.reader.read(number, request, id),
-                None => self.answer_ask(number, request, None),
-            }
-        }
-    }
-
-    /// Gives an agent a message that it asked for; it is told when that can't be read.
-    pub(crate) fn give_again(
-        &mut self,
-        number: AgentNumber,
-        request: u64,
-        content: Result<Vec<u8>, (QueueId, SpoolError)>,
-    ) {
-        if let Err((id, error)) = &content
-            && self.agents.has(number, request)
-        {
-            self.alarms += u64::from(matches!(error, SpoolError::Corrupt { .. }));
-            self.log.event(&format!("ALARM: queue_id={id} cannot be read again for its delivery: {error}"));
-        }
-        self.answer_ask(number, request, content.as_deref().ok());
-        self.read_again(number);
-    }
-
-    /// `None`: it can't be read any more.
-    fn answer_ask(&mut self, number: AgentNumber, request: u64, content: Option<&[u8]>) {
-        let Some(stream) = self.agents.was_read(number, request) else { return };
-        let mut bytes = Vec::with_capacity(32 + content.map_or(0, <[u8]>::len));
-        ContentAnswer { id: request, content }.encode(&mut bytes);
-        if let Err(error) = stream.send(bytes, None, &self.poller) {
-            self.agent_closed(number, &format!("could not be given a message: {error}"));
-        }
     }
 
     /// False when the report does not fit what this agent was given.

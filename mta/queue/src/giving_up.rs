@@ -22,15 +22,12 @@ impl Manager {
         if recipients.is_empty() {
             return;
         }
-        let status = RecipientStatus {
-            disposition: Disposition::Bounced,
-            code: None,
-            // RFC 3463 §3.5: 5.4.4 unable to route
-            enhanced: enhanced(b"5.4.4"),
-            text: "no route to this domain: neither relayhost nor transport table has one".to_owned(),
-            stage: Stage::Connect,
-        };
-        self.log_without_attempt(id, &recipients, &status);
+        self.log_without_attempt(id, &recipients, &unrouted());
+        self.give_up_unrouted(id, recipients);
+    }
+
+    fn give_up_unrouted(&mut self, id: QueueId, recipients: Vec<u16>) {
+        let status = unrouted();
         let failed = recipients.into_iter().map(|index| (index, status.clone())).collect();
         self.give_up(id, failed, "none");
         if self.mail.forget_if_final(id) {
@@ -42,8 +39,11 @@ impl Manager {
     pub(crate) fn bounce_unroutable(&mut self, entry: EntryId) {
         let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
         let _ = self.mail.scheduler.report(epoch_now(), entry, report);
-        if let Some(Batch { id, recipients, .. }) = self.mail.remove_batch(entry) {
-            self.unroutable(id, recipients);
+        match self.mail.remove_batch(entry) {
+            // nothing but the bounce is tried again
+            Some(Batch { id, recipients, is_told: true, .. }) => self.give_up_unrouted(id, recipients),
+            Some(Batch { id, recipients, .. }) => self.unroutable(id, recipients),
+            None => {}
         }
     }
 
@@ -77,7 +77,9 @@ impl Manager {
         // its other batches may wait for the same next hop
         message.is_split = true;
         let (born, due) = (message.envelope.received, epoch_now().plus(BOUNCE_RETRY));
-        self.mail.enqueue(id, recipients, born, 0, due);
+        for entry in self.mail.enqueue(id, recipients, born, 0, due) {
+            self.mail.batch_mut(entry).expect("made with its entry").is_told = true;
+        }
     }
 
     /// The beginning of a message, for its bounce. Unreadable: the bounce goes without.
@@ -160,6 +162,17 @@ fn failures(envelope: &delivery::Envelope, of: Vec<(u16, RecipientStatus)>, remo
     let failed =
         |(index, status)| Failed { recipient: recipient(envelope, index), remote: remote.to_owned(), status };
     of.into_iter().map(failed).collect()
+}
+
+/// RFC 3463 §3.5: 5.4.4 unable to route
+fn unrouted() -> RecipientStatus {
+    RecipientStatus {
+        disposition: Disposition::Bounced,
+        code: None,
+        enhanced: enhanced(b"5.4.4"),
+        text: "no route to this domain: neither relayhost nor transport table has one".to_owned(),
+        stage: Stage::Connect,
+    }
 }
 
 /// RFC 3463 §3.5: 4.4.1 no answer from host

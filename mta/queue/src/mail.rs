@@ -36,12 +36,18 @@ pub struct Batch {
     pub recipients: Vec<u16>,
     /// Agents that died with it in a row.
     pub agents_lost: u8,
+    /// The log has their outcome; what is tried again is their bounce.
+    pub is_told: bool,
 }
 
 impl Batch {
+    fn new(id: QueueId, recipients: Vec<u16>) -> Batch {
+        Batch { id, recipients, agents_lost: 0, is_told: false }
+    }
+
     /// The batch as it is now; what happens to it meanwhile does not show.
     pub fn copy(&self) -> Batch {
-        Batch { id: self.id, recipients: self.recipients.clone(), agents_lost: self.agents_lost }
+        Batch { recipients: self.recipients.clone(), ..*self }
     }
 }
 
@@ -99,12 +105,15 @@ impl Mail {
         }
         for (hop, recipients) in by_hop {
             let destination = self.scheduler.destination(hop);
-            let together =
-                usize::from(self.scheduler.recipients(destination)).min(MAX_RECIPIENTS_PER_REQUEST);
+            let together = match hop {
+                // one bounce tells of them all
+                NO_ROUTE => recipients.len(),
+                _ => usize::from(self.scheduler.recipients(destination)).min(MAX_RECIPIENTS_PER_REQUEST),
+            };
             message.is_split |= recipients.len() > together;
             for batch in recipients.chunks(together) {
                 let entry = self.scheduler.enqueue(Entry { id, destination, sender, born, due, attempts });
-                self.batches.insert(entry, Batch { id, recipients: batch.to_vec(), agents_lost: 0 });
+                self.batches.insert(entry, Batch::new(id, batch.to_vec()));
                 message.batches += 1;
                 made.push(entry);
             }
@@ -168,7 +177,7 @@ impl Mail {
             return None;
         }
         message.batches += 1;
-        self.batches.insert(entry, Batch { id, recipients, agents_lost: 0 });
+        self.batches.insert(entry, Batch::new(id, recipients));
         Some(())
     }
 

@@ -15,10 +15,10 @@ use crate::space::Space;
 use crate::starter::{SILENT_AFTER, Starter};
 use crate::stream::Stream;
 use crate::within::DriverWithin;
-use crate::writer::{Done, Writer};
-use delivery::{EpochMs, RecipientState};
+use crate::writer::Writer;
+use delivery::EpochMs;
 use scheduler::{EntryId, Scheduler};
-use spool::{Spool, Status, Stored};
+use spool::Spool;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -66,6 +66,8 @@ pub(crate) struct Manager {
     pub(crate) reports: usize,
     /// All that is due is handed out, so what comes due next is waited for; not where agents or their slots are missing.
     pub(crate) waits_for_due: bool,
+    /// This turn was long enough: the next one goes on at once.
+    pub(crate) has_more: bool,
     /// Chosen by the scheduler; their agents are being started.
     pub(crate) waiting: VecDeque<EntryId>,
     pub(crate) delivered: u64,
@@ -119,12 +121,13 @@ impl Manager {
             turn: Instant::now(),
             reports: 0,
             waits_for_due: false,
+            has_more: false,
             waiting: VecDeque::new(),
             delivered: 0,
             bounced: 0,
             alarms: 0,
             bounces: 0,
-            space: Space::new(policy.space_min_bytes),
+            space: Space::new(),
             ramps: Vec::new(),
             imports: Imports::default(),
             settings,
@@ -133,7 +136,7 @@ impl Manager {
             spool,
             writer,
         };
-        manager.spool.keep_free(policy.space_min_bytes);
+        manager.keep_free(policy.space_min_bytes);
         manager.recover()?;
         manager.tell_starter(&ToStarter::Ready);
         Ok(manager)
@@ -192,8 +195,8 @@ impl Manager {
             }
             let reports = std::mem::take(&mut self.reports);
             let pause = moderation.pause(reports, self.agents.in_flight(), self.turn);
-            if let Some(pause) = pause.filter(|_| ready.iter().all(|token| matches!(token, Token::Agent(_))))
-            {
+            let may_pause = !self.has_more && ready.iter().all(|token| matches!(token, Token::Agent(_)));
+            if let Some(pause) = pause.filter(|_| may_pause) {
                 std::thread::sleep(pause);
             }
             let patience = self.patience();
@@ -231,6 +234,9 @@ impl Manager {
 
     /// How long nothing can happen by time alone.
     fn patience(&mut self) -> Option<Duration> {
+        if self.has_more {
+            return Some(Duration::ZERO);
+        }
         let now = Instant::now();
         // what came due since this turn began was not seen by it
         let start_at = self.agents.pool.start_at().filter(|at| *at > self.turn);
@@ -346,67 +352,5 @@ impl Manager {
             self.intake = None;
         }
         Ok(())
-    }
-
-    fn take_done(&mut self) -> io::Result<()> {
-        let mut answers = Vec::new();
-        for done in self.writer.take_done() {
-            match done {
-                Done::Committed { message, envelope, size_bytes, result } => {
-                    if let Some(intake) = &mut self.intake {
-                        intake.committed(message, &result, &mut answers);
-                    }
-                    if let Ok(id) = result {
-                        self.log.queued(id, &envelope.reverse_path, size_bytes, envelope.recipients.len());
-                        self.admit_new(id, envelope);
-                    }
-                }
-                Done::Bounced { original, recipients, envelope, size_bytes, result } => {
-                    self.bounces -= 1;
-                    if let Some(message) = self.mail.message_mut(original) {
-                        message.bounces -= 1;
-                    }
-                    match result {
-                        Ok(id) => {
-                            self.log.queued(
-                                id,
-                                &envelope.reverse_path,
-                                size_bytes,
-                                envelope.recipients.len(),
-                            );
-                            self.admit_new(id, envelope);
-                            self.mark_bounced(original, &recipients);
-                        }
-                        Err(error) => self.bounce_failed(original, &recipients, &error),
-                    }
-                }
-                Done::Imported { client, begun, stored, result } => {
-                    self.imported(client, begun, stored, result);
-                }
-                Done::ReadAgain { agent, request, content } => self.give_again(agent, request, content),
-                Done::Alarm { error } => {
-                    self.alarms += 1;
-                    self.log.event(&error.to_string());
-                }
-                Done::Failed { id, doing, error } => {
-                    self.log
-                        .event(&format!("queue_id={id} {doing} failed, it may be delivered again: {error}"));
-                }
-            }
-        }
-        if let Some(intake) = &mut self.intake
-            && let Err(error) = intake.send(answers, &self.poller)
-        {
-            self.log.event(&format!("reception: {error}"));
-        }
-        Ok(())
-    }
-
-    fn admit_new(&mut self, id: delivery::QueueId, envelope: delivery::Envelope) {
-        let states = vec![RecipientState::Pending; envelope.recipients.len()];
-        let due = envelope.received.min(epoch_now());
-        let status = Status { states, attempts: 0, due, held: false };
-        let unroutable = self.mail.admit(id, Stored { envelope, status, content_bytes: 0 });
-        self.unroutable(id, unroutable);
     }
 }

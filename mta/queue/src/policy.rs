@@ -67,8 +67,7 @@ impl Manager {
         self.settings.policy = policy;
         self.mail.scheduler.change(epoch_now(), scheduler, rules);
         self.agents.watch(watchdog, memory_limit);
-        self.space.keep_free(space_min_bytes);
-        self.spool.keep_free(space_min_bytes);
+        self.keep_free(space_min_bytes);
         match agents {
             // before any agent is asked for that is to be like this
             NewAgents::Described(agents) => self.tell_starter(&ToStarter::Change { stop_bound, agents }),

@@ -18,8 +18,8 @@ pub struct Space {
 }
 
 impl Space {
-    pub fn new(min_bytes: u64) -> Space {
-        Space { min_bytes, room: u64::MAX, looked: None, is_asked: true }
+    pub fn new() -> Space {
+        Space { min_bytes: 0, room: u64::MAX, looked: None, is_asked: true }
     }
 
     /// So much is to be kept free from now on.
@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn it_is_looked_at_once_at_first_and_then_while_mail_comes_in_or_room_is_short() {
         let now = Instant::now();
-        let mut space = Space::new(10);
+        let mut space = Space::new();
+        space.keep_free(10);
         assert_eq!(space.next_look(now), Some(now));
         space.note(100, now);
         assert_eq!(space.next_look(now), None, "nothing comes in");

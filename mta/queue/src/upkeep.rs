@@ -71,6 +71,12 @@ impl Manager {
         }
     }
 
+    /// So much is to be kept free: reception refuses mail for it, and the spool gives up what it keeps for later.
+    pub(crate) fn keep_free(&mut self, min_bytes: u64) {
+        self.space.keep_free(min_bytes);
+        self.spool.keep_free(min_bytes);
+    }
+
     /// Asks for free space now and then, and tells reception when that makes a difference.
     pub(crate) fn look_for_space(&mut self) {
         let now = Instant::now();

@@ -137,10 +137,24 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// An empty name is no next hop's: its entries are delivered nowhere, so no rate is for them.
     pub(crate) fn matches(&self, next_hop: &str) -> bool {
-        self.next_hops.iter().any(|pattern| match pattern.strip_prefix('*') {
+        let is_meant = |pattern: &String| match pattern.strip_prefix('*') {
             Some(end) => next_hop.ends_with(end),
             None => pattern == next_hop,
-        })
+        };
+        !next_hop.is_empty() && self.next_hops.iter().any(is_meant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_for_all_next_hops_is_not_for_what_has_none() {
+        let rule = Rule { next_hops: vec!["*".to_owned(), "*.x.test:25".to_owned()], ..Rule::default() };
+        assert!(rule.matches("mx.x.test:25") && rule.matches("y.test:25"));
+        assert!(!rule.matches(""));
     }
 }
