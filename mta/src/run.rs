@@ -59,12 +59,12 @@ pub fn run(config: Config, file: &Path, with_parent: bool, ready: fn(SocketAddr)
     delivery::rehearse(Instant::now());
     // as above: this clock is found at its first use
     sys::clock::monotonic_ns();
-    if config.spawn != Spawn::Exec {
-        if let Err(error) = sys::code::into_large_page(agent::blocking::run as *const ()) {
-            eprintln!(
-                "mailrig mta: agents have no large page for their code, and are a little slower: {error}"
-            );
-        }
+    if config.spawn != Spawn::Exec
+        && let Err(error) = sys::code::into_large_page(agent::blocking::run as *const ())
+    {
+        eprintln!(
+            "mailrig mta: no large page for the agents' code, which makes them a little slower: {error}"
+        );
     }
     let roles = roles(&config, file);
     let descriptors = Descriptors { listeners, control };
