@@ -29,16 +29,16 @@ impl Manager {
         if self.paused || self.stopping.is_some() {
             return;
         }
-        while !self.waiting.is_empty() && self.agents.pool.has_slot() {
-            let entry = self.waiting.pop_front().expect("not empty");
-            self.hand_out(entry);
-        }
         for _ in 0..DECISIONS_MAX {
             // a bounce that is written wakes the loop
             if self.bounces >= BOUNCES_MAX {
                 return;
             }
-            let slot = self.waiting.is_empty() && self.agents.pool.has_slot();
+            let slot = self.agents.pool.has_slot();
+            if slot && let Some(entry) = self.waiting.pop_front() {
+                self.hand_out(entry);
+                continue;
+            }
             let room = self.waiting.len() < self.agents.pool.slots_starting();
             if !slot && !room && !self.agents.pool.wants_agent(self.waiting.len() + 1, Instant::now()) {
                 return;
