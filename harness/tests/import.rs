@@ -7,9 +7,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use support::operator::{id_of, queue, said, senders};
-use support::{Client, Mta, PATIENCE, Site, configuration, eventually, mailrig};
+use std::time::Duration;
+use support::operator::{id_of, queue, row, said, senders};
+use support::{Client, Mta, PATIENCE, Site, eventually, mailrig};
 
 /// A message to r@x.test from each.
 fn submit<From: AsRef<str>>(mta: &Mta, senders: &[From]) {
@@ -18,6 +18,15 @@ fn submit<From: AsRef<str>>(mta: &Mta, senders: &[From]) {
     for from in senders {
         assert!(client.mail(from.as_ref(), &["r@x.test"], b"x\r\n").starts_with("250"));
     }
+}
+
+/// An MTA to import into, or what it leaves of itself when it is not to run.
+fn start_and_stop(folder: &Path, keys: &str, running: bool) -> Mta {
+    let mut mta = Mta::start(folder, keys, "");
+    if !running {
+        assert!(mta.process.terminate().success());
+    }
+    mta
 }
 
 /// Killed after every few messages, wherever it is then.
@@ -35,11 +44,7 @@ fn an_import_that_is_killed_goes_on_where_it_was_and_takes_each_message_once() {
     said(folder.path(), &["export", file.to_str().unwrap()]);
     for running in [true, false] {
         let other = tempfile::tempdir().unwrap();
-        std::fs::write(other.path().join("mta.toml"), configuration(other.path(), &keys, "")).unwrap();
-        let mut mta = Mta::start(other.path(), &keys, "");
-        if !running {
-            assert!(mta.process.terminate().success());
-        }
+        let mta = start_and_stop(other.path(), &keys, running);
         let mut kills = 0;
         loop {
             let mut import = mailrig();
@@ -86,11 +91,7 @@ fn an_imported_message_that_is_deferred_is_not_held_by_a_restart() {
         assert!(mta.process.terminate().success());
         for running in [true, false] {
             let other = tempfile::tempdir().unwrap();
-            std::fs::write(other.path().join("mta.toml"), configuration(other.path(), &keys, "")).unwrap();
-            let mut mta = Mta::start(other.path(), &keys, "");
-            if !running {
-                assert!(mta.process.terminate().success());
-            }
+            let mut mta = start_and_stop(other.path(), &keys, running);
             said(other.path(), &["import", file.to_str().unwrap()]);
             std::fs::remove_file(folder.path().join("exported.imported")).unwrap();
             if !running {
@@ -113,18 +114,6 @@ fn an_imported_message_that_is_deferred_is_not_held_by_a_restart() {
             assert_eq!(senders(other.path(), &[]), ["a@s.test"]);
         }
     }
-}
-
-/// A message as an export has it.
-fn row<To: AsRef<str>>(from: &str, to: &[To], size_bytes: usize) -> Value {
-    let to: Vec<Value> = to.iter().map(|to| json!({"address": to.as_ref(), "state": "pending"})).collect();
-    // old enough to be due, and not too old
-    let received_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64 - 1000;
-    json!({
-        "id": "000000000001", "status": "due", "held": false, "from": from, "recipients": to.len(), "to": to,
-        "received_ms": received_ms, "due_ms": received_ms, "attempts": 0, "size_bytes": size_bytes,
-        "eight_bit": false,
-    })
 }
 
 /// A control connection that imports.
@@ -164,7 +153,7 @@ fn a_connection_imports_any_message_and_one_at_a_time() {
     let content = vec![1; 40_000];
     let row = |recipients: usize, size_bytes: usize| {
         let to: Vec<String> = (0..recipients).map(|number| format!("r{number}@x.test")).collect();
-        row("a@s.test", &to, size_bytes)
+        row(1, "a@s.test", &to, size_bytes)
     };
     let mut text = row(5000, content.len()).to_string().into_bytes();
     assert!(text.len() > 3 * 64 * 1024);
@@ -204,7 +193,7 @@ fn a_connection_that_is_dropped_leaves_its_message_to_whoever_goes_on() {
     let site = Site::start("250 ok");
     let mta = Mta::start(folder.path(), &format!("relayhost = \"{}\"", site.address), "");
     let mut importer = Importer::connect(folder.path());
-    let id = importer.keep(&row("a@s.test", &["r@x.test"], 2), "xy");
+    let id = importer.keep(&row(1, "a@s.test", &["r@x.test"], 2), "xy");
     let questions = "{\"command\":\"status\"}\n".repeat(2000);
     importer.socket.get_mut().write_all(questions.as_bytes()).unwrap();
     eventually("its message is held", || mta.control("status")["held"] == 1);
@@ -227,7 +216,7 @@ fn an_import_without_a_route_is_bounced_when_it_is_confirmed() {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let keep = |to: &[&str]| {
             Importer::connect(folder.path())
-                .keep(&row("sender@x.test", to, 2), "xy")
+                .keep(&row(1, "sender@x.test", to, 2), "xy")
                 .as_str()
                 .unwrap()
                 .to_owned()
@@ -253,7 +242,7 @@ fn an_import_without_a_route_is_bounced_when_it_is_confirmed() {
             came(count, "its bounce, and what has a route");
         }
         let mut importer = Importer::connect(folder.path());
-        importer.keep(&row("sender@x.test", &["r@nowhere.test"], 2), "xy");
+        importer.keep(&row(1, "sender@x.test", &["r@nowhere.test"], 2), "xy");
         assert_eq!(importer.ask(&json!("confirm"))["ok"], true);
         came(4, "the bounce of one that was confirmed at once");
         let messages = site.messages.lock().unwrap();

@@ -39,8 +39,12 @@ fn large_pages_of_code(pid: i32) -> usize {
     found
 }
 
+fn environment(pid: i32) -> String {
+    read_to_string(format!("/proc/{pid}/environ")).unwrap()
+}
+
 fn tunables(pid: i32) -> String {
-    let environment = read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    let environment = environment(pid);
     let value = environment.split('\0').find_map(|pair| pair.strip_prefix("GLIBC_TUNABLES="));
     value.unwrap_or_default().to_owned()
 }
@@ -98,7 +102,7 @@ fn what_the_operator_tells_the_c_library_stays() {
         let mut command = mailrig();
         command.env("GLIBC_TUNABLES", told);
         let mta = Mta::start_by(command, folder.path(), "", "");
-        let environment = read_to_string(format!("/proc/{}/environ", mta.process.pid())).unwrap();
+        let environment = environment(mta.process.pid());
         assert!(environment.contains(told) && environment.contains(rseq), "{environment}");
         assert_eq!(environment.matches("rseq").count(), 1, "{environment}");
     }

@@ -3,6 +3,7 @@
 mod support;
 
 use std::process::{Command, Stdio};
+use support::operator::said;
 use support::{Client, Mta, Sink, Site, configuration, eventually, mailrig, queue_files};
 
 /// Runs the MTA where it must not start; gives what it said.
@@ -233,12 +234,7 @@ fn unwritten_bounce() {
     let mut client = Client::connect(&mta.address);
     client.hello();
     assert!(client.mail("s@y.test", &["r@x.test"], b"x\r\n").starts_with("250"));
-    let queue = |command: &str, more: &[&str]| {
-        let config = folder.path().join("mta.toml");
-        let output = mailrig().args(["queue", command, "--config"]).arg(config).args(more).output().unwrap();
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    queue("hold", &["--all"]);
+    said(folder.path(), &["hold", "--all"]);
     drop(client);
     assert!(mta.process.terminate().success());
     let transport = format!("[transport]\n\"y.test\" = \"{}\"", site.address);
@@ -247,12 +243,12 @@ fn unwritten_bounce() {
     // as much as fits
     assert!(std::fs::write(&filler, vec![0; 8 << 20]).is_err());
     let count = |what: &str| mta.log().matches(what).count();
-    queue("release", &["--all"]);
+    said(folder.path(), &["release", "--all"]);
     eventually("the bounce fails", || count("bounce could not be written") == 1);
-    queue("flush", &[]);
+    said(folder.path(), &["flush"]);
     eventually("it fails again", || count("bounce could not be written") == 2);
     std::fs::remove_file(filler).unwrap();
-    queue("flush", &[]);
+    said(folder.path(), &["flush"]);
     eventually("the bounce is delivered", || site.messages.lock().unwrap().len() == 1);
     assert_eq!(count("status=bounced"), 1, "{}", mta.log());
     drop(mta);

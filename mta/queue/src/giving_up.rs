@@ -7,9 +7,9 @@ use crate::mail::Batch;
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
 use delivery::{EpochMs, QueueId, StageTimes};
-use scheduler::{DestinationId, EntryId, Outcome, Report};
+use scheduler::{DestinationId, EntryId};
 use smtp::Stage;
-use smtp::client::{Disposition, HopStatus, RecipientStatus};
+use smtp::client::{Disposition, RecipientStatus};
 use std::io;
 use std::time::Duration;
 
@@ -37,9 +37,7 @@ impl Manager {
 
     /// They were held, or their bounce could not be written before: now it is their time.
     pub(crate) fn bounce_unroutable(&mut self, entry: EntryId) {
-        let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
-        let _ = self.mail.scheduler.report(epoch_now(), entry, report);
-        match self.mail.remove_batch(entry) {
+        match self.mail.end_entry(epoch_now(), entry) {
             // nothing but the bounce is tried again
             Some(Batch { id, recipients, is_told: true, .. }) => self.give_up_unrouted(id, recipients),
             Some(Batch { id, recipients, .. }) => self.unroutable(id, recipients),

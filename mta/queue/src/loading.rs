@@ -40,9 +40,7 @@ impl Manager {
     }
 
     fn drop_entry(&mut self, entry: EntryId, id: QueueId) {
-        let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
-        let _ = self.mail.scheduler.report(epoch_now(), entry, report);
-        self.mail.remove_batch(entry);
+        self.mail.end_entry(epoch_now(), entry);
         if self.mail.forget_if_final(id) {
             self.writer.submit(Job::Remove { id });
         }
@@ -62,9 +60,7 @@ impl Manager {
         if let SpoolError::Corrupt { .. } | SpoolError::Missing(_) = error {
             self.alarms += 1;
             self.log.event(&format!("ALARM: queue_id={id} is not delivered: {error}"));
-            let report = Report { outcome: Outcome::Finished, hop: HopStatus::Up };
-            let _ = self.mail.scheduler.report(epoch_now(), entry, report);
-            self.mail.remove_batch(entry);
+            self.mail.end_entry(epoch_now(), entry);
             // other entries of it may be with agents
             if self.mail.message(id).is_none_or(|message| message.batches == 0) {
                 self.mail.forget(id);

@@ -6,8 +6,9 @@
 
 use crate::routes::Routes;
 use delivery::{Envelope, EpochMs, MAX_RECIPIENTS_PER_REQUEST, NextHop, QueueId, RecipientState};
-use scheduler::{DestinationId, Entry, EntryId, Scheduler, SenderId};
+use scheduler::{DestinationId, Entry, EntryId, Outcome, Report, Scheduler, SenderId};
 use smtp::ForwardPath;
+use smtp::client::HopStatus;
 use spool::{Status, Stored};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -195,6 +196,12 @@ impl Mail {
 
     pub fn batch_mut(&mut self, entry: EntryId) -> Option<&mut Batch> {
         self.batches.get_mut(&entry)
+    }
+
+    /// The scheduler is told that an entry has come to its end, whatever that is; gives what was to be delivered.
+    pub fn end_entry(&mut self, now: EpochMs, entry: EntryId) -> Option<Batch> {
+        let _ = self.scheduler.report(now, entry, Report { outcome: Outcome::Finished, hop: HopStatus::Up });
+        self.remove_batch(entry)
     }
 
     pub fn remove_batch(&mut self, entry: EntryId) -> Option<Batch> {

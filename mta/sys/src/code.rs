@@ -1,5 +1,6 @@
 //! Where the code of this program lies in memory.
 
+use crate::memory::map_private;
 use std::io::{self, Error, ErrorKind};
 use std::ptr;
 
@@ -60,13 +61,7 @@ struct Page(*mut libc::c_void);
 
 impl Page {
     fn new() -> io::Result<Page> {
-        let (protection, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping at an address that the kernel chooses touches nothing that is there
-        let room = unsafe { libc::mmap(ptr::null_mut(), 2 * LARGE_PAGE_BYTES, protection, flags, -1, 0) };
-        if room == libc::MAP_FAILED {
-            return Err(Error::last_os_error());
-        }
+        let room = map_private(2 * LARGE_PAGE_BYTES)?;
         let page = room.map_addr(|address| address.next_multiple_of(LARGE_PAGE_BYTES));
         let before = page.addr() - room.addr();
         // SAFETY: the two ends of what was mapped just now; an empty one is an error without effect

@@ -113,6 +113,14 @@ fn end_of_heap() -> *mut libc::c_void {
     unsafe { libc::sbrk(0) }
 }
 
+/// Maps zeroed memory that is private to this process, for whoever asks to unmap.
+pub(crate) fn map_private(bytes: usize) -> std::io::Result<*mut libc::c_void> {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping at an address that the kernel chooses touches nothing that is there
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if address == libc::MAP_FAILED { Err(std::io::Error::last_os_error()) } else { Ok(address) }
+}
+
 /// Words in memory of their own. A forked child finds them all zero and has no page of them (MADV_WIPEONFORK), so that
 /// a parent may write them between forks at no cost to its children.
 pub struct WipedOnFork {
@@ -123,19 +131,9 @@ pub struct WipedOnFork {
 impl WipedOnFork {
     pub fn zeroed(len: usize) -> std::io::Result<WipedOnFork> {
         let bytes = len * size_of::<u64>();
-        // SAFETY: a new mapping at an address that the kernel chooses touches nothing that is there
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        let words = std::ptr::NonNull::new(address.cast()).filter(|_| address != libc::MAP_FAILED);
-        let slice = WipedOnFork { words: words.ok_or_else(std::io::Error::last_os_error)?, len };
+        let address = map_private(bytes)?;
+        let words = std::ptr::NonNull::new(address.cast()).ok_or_else(std::io::Error::last_os_error)?;
+        let slice = WipedOnFork { words, len };
         // SAFETY: the mapping is ours; zero is a valid word, so a child may find it
         if unsafe { libc::madvise(address, bytes, libc::MADV_WIPEONFORK) } != 0 {
             return Err(std::io::Error::last_os_error());
