@@ -28,13 +28,13 @@ pub struct Connection {
 }
 
 /// Connects to the first address of the next hop that answers.
-pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<Connection> {
+pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<Box<Connection>> {
     let timeouts = &options.session.timeouts;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the next hop has no address");
     for address in request.next_hop.as_str().to_socket_addrs()? {
         match Socket::connect(address, options.connect_timeout) {
             Ok(socket) => {
-                return Ok(Connection {
+                return Ok(Box::new(Connection {
                     socket,
                     session: Session::new(options.session.clone(), Instant::now()),
                     // a peer that does not read must not hold the agent: a write is bounded as the block of data it is
@@ -43,7 +43,7 @@ pub fn connect(request: &DeliveryRequest, options: &AgentOptions) -> io::Result<
                     out: Vec::new(),
                     transactions: 0,
                     remote: address,
-                });
+                }));
             }
             Err(error) => last = error,
         }
@@ -104,15 +104,16 @@ impl Connection {
     }
 
     fn send_body(&mut self, received: &mut Received) -> io::Result<()> {
-        match (&received.request.content, &received.file) {
-            (Content::Inline(bytes), _) => self.session.send_body(bytes, &mut self.out),
+        match (&mut received.request.content, &received.file) {
+            // its memory is not needed while the peer thinks about it
+            (Content::Inline(bytes), _) => {
+                self.session.send_body_owned(std::mem::take(bytes), &mut self.out);
+            }
             (Content::Descriptor { offset, length }, Some(file)) => self.send_file(file, *offset, *length)?,
             (Content::Descriptor { .. }, None) => {
                 unreachable!("a request without its file is refused on arrival")
             }
         }
-        // sent: its memory is not needed while the peer thinks about it
-        received.request.content = Content::Inline(Vec::new());
         self.session.finish_body(Instant::now(), &mut self.out);
         Ok(())
     }
@@ -173,7 +174,7 @@ impl Connection {
     }
 
     /// Says QUIT and goes without waiting for the answer.
-    pub fn quit(mut self) {
+    pub fn quit(mut self: Box<Self>) {
         if self.session.is_idle() {
             self.session.quit(Instant::now(), &mut self.out);
             self.socket.close_after(&self.out);

@@ -7,7 +7,7 @@ use std::time::Instant;
 /// A connection kept for the next message to the same next hop.
 pub struct Open {
     pub next_hop: NextHop,
-    connection: Connection,
+    connection: Box<Connection>,
 }
 
 impl Open {

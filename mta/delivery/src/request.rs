@@ -4,6 +4,7 @@ use crate::QueueId;
 use crate::envelope::{decode_forward_path, decode_reverse_path, encode_forward_path, encode_reverse_path};
 use crate::wire::{Decoder, Encoder, HEADER_BYTES, WireError, split_frame};
 use smtp::client::Transaction;
+use smtp::stuff::END_BYTES;
 use smtp::{ForwardPath, ReversePath};
 use std::fmt;
 
@@ -149,7 +150,8 @@ impl DeliveryRequest {
         let (mut request, inline) = DeliveryRequest::fields(kind, payload)?;
         if let Some(start) = inline {
             frame.drain(..HEADER_BYTES + start);
-            frame.shrink_to_fit();
+            // the end of the data finds room behind it
+            frame.shrink_to(frame.len() + END_BYTES);
             request.content = Content::Inline(frame);
         }
         Ok(request)

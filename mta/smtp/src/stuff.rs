@@ -51,7 +51,9 @@ impl DotStuffer {
             Some((b'\r', body)) => (body, true),
             _ => (rest, false),
         };
-        if !has_bare_newline(body, false) && body.last() != Some(&b'\r') {
+        if goes_as_it_is(body) {
+            out.extend_from_slice(body);
+        } else if !has_bare_newline(body, false) && body.last() != Some(&b'\r') {
             stuff_canonical(body, out);
         } else {
             stuff_any(body, out);
@@ -67,6 +69,17 @@ impl DotStuffer {
         }
     }
 
+    /// As [`DotStuffer::stuff`]; where nothing is to be changed and `out` is empty, the piece's memory becomes `out`'s.
+    pub fn stuff_owned(&mut self, chunk: Vec<u8>, out: &mut Vec<u8>) {
+        let begins_line = self.line_start && !self.after_cr && !chunk.starts_with(b".");
+        if out.is_empty() && begins_line && goes_as_it_is(&chunk) {
+            self.line_start = chunk.last().is_none_or(|last| *last == b'\n');
+            *out = chunk;
+        } else {
+            self.stuff(&chunk, out);
+        }
+    }
+
     /// Ends the message: CR LF if its last line has none, then the final dot. The stuffer is at the start of
     /// a message again.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
@@ -78,10 +91,6 @@ impl DotStuffer {
 
 /// Appends content whose only line ends are CR LF. The first line's dot is seen to by the caller.
 fn stuff_canonical(body: &[u8], out: &mut Vec<u8>) {
-    if !has_line_with_dot(body) {
-        out.extend_from_slice(body);
-        return;
-    }
     let mut from = 0;
     for at in memchr_iter(b'\n', body) {
         if body.get(at + 1) == Some(&b'.') {
@@ -218,9 +227,10 @@ pub(crate) fn has_bare_newline(bytes: &[u8], after_cr: bool) -> bool {
     seam | any_pair(bytes, |left, right| (left == b'\r') ^ (right == b'\n'))
 }
 
-/// Whether a line after the first begins with a dot; right for content without bare newlines.
-fn has_line_with_dot(bytes: &[u8]) -> bool {
-    any_pair(bytes, |left, right| (left == b'\n') & (right == b'.'))
+/// Whether content has CR LF line ends only, the last one whole, and no line after the first that begins with a dot.
+fn goes_as_it_is(bytes: &[u8]) -> bool {
+    let unfit = |left, right| ((left == b'\r') ^ (right == b'\n')) | ((left == b'\n') & (right == b'.'));
+    bytes.first() != Some(&b'\n') && bytes.last() != Some(&b'\r') && !any_pair(bytes, unfit)
 }
 
 /// Whether any two neighbours satisfy `test`. Without an early way out inside a block, so that it is done in
@@ -240,6 +250,8 @@ fn any_pair(bytes: &[u8], test: impl Fn(u8, u8) -> bool) -> bool {
 static LINE_WITH_DOT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
 /// How far [`any_pair`] looks before it asks whether it is done.
 const PAIR_BLOCK_BYTES: usize = 1024;
+/// What [`DotStuffer::finish`] adds at most.
+pub const END_BYTES: usize = 5;
 /// Room beyond the content itself for a few dots and the end, so that most messages cost one allocation.
 const STUFFING_ROOM: usize = 32;
 
@@ -251,7 +263,19 @@ mod tests {
         let (mut stuffer, mut out) = (DotStuffer::new(), Vec::new());
         pieces.iter().for_each(|piece| stuffer.stuff(piece, &mut out));
         stuffer.finish(&mut out);
+        assert_eq!(out, owned(pieces), "{pieces:?}");
         String::from_utf8(out).unwrap()
+    }
+
+    /// As pieces that are given away, each into an empty buffer.
+    fn owned(pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut stuffer, mut wire, mut out) = (DotStuffer::new(), Vec::new(), Vec::new());
+        for piece in pieces {
+            stuffer.stuff_owned(piece.to_vec(), &mut out);
+            wire.append(&mut out);
+        }
+        stuffer.finish(&mut wire);
+        wire
     }
 
     #[test]

@@ -25,6 +25,16 @@ impl Session {
         }
     }
 
+    /// As [`Session::send_body`], of a piece that is not needed any more: if it goes on the wire as it is, its memory
+    /// becomes that of an empty `out`.
+    pub fn send_body_owned(&mut self, chunk: Vec<u8>, out: &mut Vec<u8>) {
+        if matches!(self.state, State::Body { .. })
+            && let Err(misfit) = self.framing.add_owned(chunk, out)
+        {
+            self.break_off_body(misfit);
+        }
+    }
+
     /// The message is complete: appends its end.
     pub fn finish_body(&mut self, now: Instant, out: &mut Vec<u8>) {
         if !matches!(self.state, State::Body { .. }) {

@@ -24,6 +24,17 @@ impl Framing {
         }
     }
 
+    /// As [`Framing::add`]; where nothing is to be changed and `out` is empty, the piece's memory becomes `out`'s.
+    pub fn add_owned(&mut self, chunk: Vec<u8>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        match self {
+            Framing::Stuffed(stuffer) => {
+                stuffer.stuff_owned(chunk, out);
+                Ok(())
+            }
+            Framing::Counted(count) => count.add(&chunk, out),
+        }
+    }
+
     /// The message is complete.
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Misfit> {
         match self {
