@@ -168,7 +168,7 @@ impl Checker<'_> {
         let driver = raw.driver.as_deref().ok_or_else(|| missing("driver"))?;
         let driver = self.word(&key("driver"), Some(driver), "", Driver::ALL, |w| w.as_str())?;
         let max_use = match driver {
-            Driver::Blocking => 100,
+            Driver::Blocking => 1000,
             Driver::Threads | Driver::Event => 0,
         };
         let max_idle = raw.max_idle.unwrap_or(MAX_IDLE);
