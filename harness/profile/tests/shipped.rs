@@ -50,7 +50,7 @@ fn quick_compares_the_two_ends_of_the_dial() {
         assert_eq!(dial.max_idle, Duration::from_secs(100));
         let dial = (dial.driver, dial.agents_max, dial.connections_per_agent, dial.max_use);
         match subject.name.as_str() {
-            "process" => assert_eq!(dial, (Driver::Blocking, trial.concurrency, 1, 100)),
+            "process" => assert_eq!(dial, (Driver::Blocking, trial.concurrency, 1, 1000)),
             "event" => assert_eq!(dial, (Driver::Event, 1, trial.concurrency, 0)),
             other => panic!("no subject {other}"),
         }
