@@ -200,6 +200,31 @@ fn refused_and_expired_mail_bounces_and_a_bounce_never_does() {
 }
 
 #[test]
+fn a_start_without_a_route_bounces_every_message_once_and_delivers_the_rest() {
+    // several times what is written at a time
+    const UNROUTED: u32 = 4000;
+    const ROUTED: u32 = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start(folder.path(), "sink", &[]);
+    let keys = format!("relayhost = \"{}\"\npaused = true", sink.address);
+    let mut mta = Mta::start(folder.path(), &keys, "");
+    assert!(send(&mta.address, UNROUTED, &["--to", "user{50}@gone.test", "--connections", "20"]));
+    assert!(send(&mta.address, ROUTED, &["--to", "user{50}@there.test"]));
+    assert!(mta.process.terminate().success());
+    let (address, senders) = (&sink.address, "mailrig.test");
+    let table = format!("[transport]\n\"there.test\" = \"{address}\"\n\"{senders}\" = \"{address}\"\n");
+    let mta = Mta::start(folder.path(), "", &table);
+    let status = mta.wait_drained();
+    assert_eq!((&status["bounced"], &status["delivered"]), (&UNROUTED.into(), &(UNROUTED + ROUTED).into()));
+    let log = mta.log();
+    let bounced = log.lines().filter(|line| is_outcome(line, "bounced") && line.contains("@gone.test"));
+    assert_eq!(bounced.count(), UNROUTED as usize);
+    assert_eq!(mta.queued(), 0);
+    // a bounce has no number of its own
+    assert_eq!(sink.stop()["unique"], ROUTED);
+}
+
+#[test]
 fn retries_until_the_site_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

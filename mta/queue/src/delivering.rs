@@ -1,6 +1,7 @@
 //! Handing out deliveries and taking in how they ended.
 
 use crate::agents::InFlight;
+use crate::giving_up::Undeliverable;
 use crate::log::Timing;
 use crate::mail::{Batch, NO_ROUTE};
 use crate::manager::{Manager, epoch_now};
@@ -19,9 +20,6 @@ const AGENTS_LOST_MAX: u8 = 2;
 /// One turn of the loop decides so often: what takes no slot of an agent, such as a bounce, would have no other end.
 const DECISIONS_MAX: usize = 256;
 
-/// While so many bounces are being written nothing is begun: they have their content in memory.
-const BOUNCES_MAX: usize = 1024;
-
 impl Manager {
     /// Hands out deliveries while there are agents for them, and asks for agents while there are deliveries.
     pub(crate) fn dispatch(&mut self) {
@@ -30,9 +28,10 @@ impl Manager {
             return;
         }
         for _ in 0..DECISIONS_MAX {
-            // a bounce that is written wakes the loop
-            if self.bounces >= BOUNCES_MAX {
-                return;
+            // where there are too many, one that is written wakes the loop
+            if let Some(undeliverable) = self.next_undeliverable() {
+                self.bounce_undeliverable(undeliverable);
+                continue;
             }
             let slot = self.agents.pool.has_slot();
             if slot && let Some(entry) = self.waiting.pop_front() {
@@ -44,6 +43,9 @@ impl Manager {
                 return;
             }
             match self.mail.scheduler.poll(epoch_now()) {
+                Next::Deliver(entry, ..) if self.is_unrouted(entry) => {
+                    self.undeliverable.push_back(Undeliverable::Unrouted(entry));
+                }
                 Next::Deliver(entry, ..) if slot => self.hand_out(entry),
                 Next::Deliver(entry, ..) => {
                     self.waiting.push_back(entry);
@@ -52,7 +54,9 @@ impl Manager {
                 Next::Suspended { entry, destination, due, attempts, .. } => {
                     self.suspend(entry, destination, due, attempts);
                 }
-                Next::Expired(entry, id, destination) => self.give_up_waiting(entry, id, destination),
+                Next::Expired(entry, id, destination) => {
+                    self.undeliverable.push_back(Undeliverable::Expired(entry, id, destination));
+                }
                 Next::Sleep(_) | Next::Blocked | Next::Empty => {
                     self.waits_for_due = true;
                     return;
@@ -62,13 +66,15 @@ impl Manager {
         self.has_more = true;
     }
 
-    /// Gives an entry to the agent that the pool names, if it is for one. The caller has seen that there is one.
+    fn is_unrouted(&self, entry: EntryId) -> bool {
+        let queued = self.mail.scheduler.entry(entry);
+        queued.is_some_and(|queued| self.mail.scheduler.next_hop(queued.destination) == NO_ROUTE)
+    }
+
+    /// Gives an entry to the agent that the pool names. The caller has seen that there is one.
     fn hand_out(&mut self, entry: EntryId) {
         let Some(queued) = self.mail.scheduler.entry(entry) else { return };
         let Some(id) = self.bring_in(entry, queued.id, queued.destination) else { return };
-        if self.mail.scheduler.next_hop(queued.destination) == NO_ROUTE {
-            return self.bounce_unroutable(entry);
-        }
         let (content, file) = match self.load_content(id) {
             Ok(loaded) => loaded,
             Err(error) => return self.unreadable(entry, id, &error),

@@ -65,7 +65,6 @@ impl Manager {
         let states = vec![RecipientState::Pending; envelope.recipients.len()];
         let due = envelope.received.min(epoch_now());
         let status = Status { states, attempts: 0, due, held: false };
-        let unroutable = self.mail.admit(id, Stored { envelope, status, content_bytes: 0 });
-        self.unroutable(id, unroutable);
+        self.admit_or_bounce(id, Stored { envelope, status, content_bytes: 0 });
     }
 }

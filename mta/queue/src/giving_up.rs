@@ -10,18 +10,55 @@ use delivery::{EpochMs, QueueId, StageTimes};
 use scheduler::{DestinationId, EntryId};
 use smtp::Stage;
 use smtp::client::{Disposition, RecipientStatus};
+use spool::Stored;
 use std::io;
 use std::time::Duration;
 
 /// Wait before a bounce that could not be written is tried again.
 const BOUNCE_RETRY: Duration = Duration::from_secs(60);
 
+/// While so many bounces are being written no more are made, but of what agents report: they have their content in memory.
+const BOUNCES_MAX: usize = 1024;
+
+/// What is to be bounced, by its entry.
+pub(crate) enum Undeliverable {
+    Unrouted(EntryId),
+    /// It waited for a dead destination until it was too old; the scheduler has dropped its entry.
+    Expired(EntryId, QueueId, DestinationId),
+}
+
 impl Manager {
-    /// Recipients for which there is no next hop.
-    pub(crate) fn unroutable(&mut self, id: QueueId, recipients: Vec<u16>) {
-        if recipients.is_empty() {
-            return;
+    /// Takes in a message that is durable; recipients without a route are bounced at once, unless too many bounces are
+    /// being written.
+    pub(crate) fn admit_or_bounce(&mut self, id: QueueId, stored: Stored) {
+        if self.bounces >= BOUNCES_MAX {
+            return self.mail.admit(id, stored);
         }
+        let unroutable = self.mail.admit_routable(id, stored);
+        if !unroutable.is_empty() {
+            self.unroutable(id, unroutable);
+        }
+    }
+
+    /// The next that waits for its bounce, if there is one and it may be bounced now.
+    pub(crate) fn next_undeliverable(&mut self) -> Option<Undeliverable> {
+        if self.bounces < BOUNCES_MAX { self.undeliverable.pop_front() } else { None }
+    }
+
+    pub(crate) fn bounce_undeliverable(&mut self, what: Undeliverable) {
+        match what {
+            Undeliverable::Unrouted(entry) => {
+                let Some(queued) = self.mail.scheduler.entry(entry) else { return };
+                if self.bring_in(entry, queued.id, queued.destination).is_some() {
+                    self.bounce_unroutable(entry);
+                }
+            }
+            Undeliverable::Expired(entry, id, destination) => self.give_up_waiting(entry, id, destination),
+        }
+    }
+
+    /// Recipients for which there is no next hop.
+    fn unroutable(&mut self, id: QueueId, recipients: Vec<u16>) {
         self.log_without_attempt(id, &recipients, &unrouted());
         self.give_up_unrouted(id, recipients);
     }
@@ -36,7 +73,7 @@ impl Manager {
     }
 
     /// They were held, or their bounce could not be written before: now it is their time.
-    pub(crate) fn bounce_unroutable(&mut self, entry: EntryId) {
+    fn bounce_unroutable(&mut self, entry: EntryId) {
         match self.mail.end_entry(epoch_now(), entry) {
             // nothing but the bounce is tried again
             Some(Batch { id, recipients, is_told: true, .. }) => self.give_up_unrouted(id, recipients),
@@ -132,8 +169,7 @@ impl Manager {
         self.mail.park(entry);
     }
 
-    /// It waited for a dead destination until it was too old; the scheduler has dropped its entry.
-    pub(crate) fn give_up_waiting(&mut self, entry: EntryId, id: QueueId, destination: DestinationId) {
+    fn give_up_waiting(&mut self, entry: EntryId, id: QueueId, destination: DestinationId) {
         if self.bring_in(entry, id, destination).is_none() {
             return;
         }

@@ -130,7 +130,6 @@ impl Manager {
     fn admit_imported(&mut self, id: QueueId, stored: Stored) {
         let Stored { envelope, content_bytes, .. } = &stored;
         self.log.queued(id, &envelope.reverse_path, *content_bytes, envelope.recipients.len());
-        let unroutable = self.mail.admit(id, stored);
-        self.unroutable(id, unroutable);
+        self.admit_or_bounce(id, stored);
     }
 }

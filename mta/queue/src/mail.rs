@@ -64,27 +64,39 @@ impl Mail {
         Mail { scheduler, routes, messages: HashMap::new(), batches: HashMap::new() }
     }
 
-    /// Queues a durable message. Returns the recipients for which there is no route: the caller bounces them. Those of a
-    /// held message wait as the others do.
-    pub fn admit(&mut self, id: QueueId, stored: Stored) -> Vec<u16> {
-        let Stored { envelope, status, .. } = stored;
-        let (born, attempts, due, held) = (envelope.received, status.attempts, status.due, status.held);
-        let (pending, unroutable): (Vec<u16>, _) = pending(&status).into_iter().partition(|index| {
+    /// Queues a durable message; recipients without a route wait for their bounce as the others do for their delivery.
+    pub fn admit(&mut self, id: QueueId, stored: Stored) {
+        let pending = pending(&stored.status);
+        self.admit_only(id, stored, &pending, true);
+    }
+
+    /// As [`Mail::admit`], and returns the recipients for which there is no route: the caller bounces them. Those of a
+    /// held message wait.
+    pub fn admit_routable(&mut self, id: QueueId, stored: Stored) -> Vec<u16> {
+        let (envelope, held) = (&stored.envelope, stored.status.held);
+        let (pending, unroutable): (Vec<u16>, _) = pending(&stored.status).into_iter().partition(|index| {
             held || self.routes.next_hop(&envelope.recipients[usize::from(*index)]).is_some()
         });
+        self.admit_only(id, stored, &pending, unroutable.is_empty());
+        unroutable
+    }
+
+    /// `are_all`: nobody else waits for the message here.
+    fn admit_only(&mut self, id: QueueId, stored: Stored, recipients: &[u16], are_all: bool) {
+        let Stored { envelope, status, .. } = stored;
+        let (born, attempts, due, held) = (envelope.received, status.attempts, status.due, status.held);
         let waits = due > envelope.received || self.messages.len() >= IN_CORE_MAX;
         let message = QueuedMessage { envelope, status, bounces: 0, batches: 0, is_split: false };
         self.messages.insert(id, message);
-        for entry in self.enqueue(id, &pending, born, attempts, due) {
+        for entry in self.enqueue(id, recipients, born, attempts, due) {
             if held {
                 self.scheduler.hold(entry);
             }
             // what comes from the spool is there as it is here
-            if (waits || held) && unroutable.is_empty() {
+            if (waits || held) && are_all {
                 self.forget_batch(entry);
             }
         }
-        unroutable
     }
 
     /// Makes entries for some recipients of a message that is in core.

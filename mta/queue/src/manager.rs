@@ -3,6 +3,7 @@
 use crate::agents::Agents;
 use crate::control::{Control, Imports};
 use crate::endings::End;
+use crate::giving_up::Undeliverable;
 use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
@@ -70,6 +71,8 @@ pub(crate) struct Manager {
     pub(crate) has_more: bool,
     /// Chosen by the scheduler; their agents are being started.
     pub(crate) waiting: VecDeque<EntryId>,
+    /// Chosen by the scheduler while too many bounces were being written.
+    pub(crate) undeliverable: VecDeque<Undeliverable>,
     pub(crate) delivered: u64,
     pub(crate) bounced: u64,
     /// Of the disk, since the start.
@@ -123,6 +126,7 @@ impl Manager {
             waits_for_due: false,
             has_more: false,
             waiting: VecDeque::new(),
+            undeliverable: VecDeque::new(),
             delivered: 0,
             bounced: 0,
             alarms: 0,
@@ -144,16 +148,9 @@ impl Manager {
 
     fn recover(&mut self) -> io::Result<()> {
         let spool = self.spool.clone();
-        let mut bounced = Vec::new();
         // what waits takes no memory here but its entry, so all of it passes through
-        let recovery = spool
-            .recover(&mut |id, stored| {
-                let unroutable = self.mail.admit(id, stored);
-                if !unroutable.is_empty() {
-                    bounced.push((id, unroutable));
-                }
-            })
-            .map_err(io::Error::other)?;
+        let recovery =
+            spool.recover(&mut |id, stored| self.mail.admit(id, stored)).map_err(io::Error::other)?;
         // what a start needs for the time of it lies between what stays
         sys::memory::trim_heap();
         for one in &recovery.quarantined {
@@ -165,9 +162,6 @@ impl Manager {
             self.log.event(&format!(
                 "spool: {messages} messages found, {half_written} half-written ones removed"
             ));
-        }
-        for (id, unroutable) in bounced {
-            self.unroutable(id, unroutable);
         }
         Ok(())
     }
