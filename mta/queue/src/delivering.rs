@@ -1,13 +1,13 @@
 //! Handing out deliveries and taking in how they ended.
 
 use crate::agents::InFlight;
-use crate::giving_up::Undeliverable;
+use crate::giving_up::BOUNCES_MAX;
 use crate::log::Timing;
 use crate::mail::{Batch, NO_ROUTE};
 use crate::manager::{Manager, epoch_now};
 use crate::writer::Job;
 use delivery::{AgentFrame, DeliveryReport, DeliveryRequest, NextHop, QueueId, RecipientState};
-use scheduler::{Disposition as Verdict, EntryId, Next, Outcome, Report};
+use scheduler::{DestinationId, Disposition as Verdict, EntryId, Next, Outcome, Report};
 use smtp::client::{Disposition, HopStatus, RecipientStatus};
 use smtp::{EnhancedStatus, ForwardPath, Stage};
 use std::time::Instant;
@@ -28,10 +28,9 @@ impl Manager {
             return;
         }
         for _ in 0..DECISIONS_MAX {
-            // where there are too many, one that is written wakes the loop
-            if let Some(undeliverable) = self.next_undeliverable() {
-                self.bounce_undeliverable(undeliverable);
-                continue;
+            // a bounce that is written wakes the loop
+            if self.bounces >= BOUNCES_MAX {
+                return;
             }
             let slot = self.agents.pool.has_slot();
             if slot && let Some(entry) = self.waiting.pop_front() {
@@ -43,8 +42,8 @@ impl Manager {
                 return;
             }
             match self.mail.scheduler.poll(epoch_now()) {
-                Next::Deliver(entry, ..) if self.is_unrouted(entry) => {
-                    self.undeliverable.push_back(Undeliverable::Unrouted(entry));
+                Next::Deliver(entry, id, destination) if self.is_unrouted(destination) => {
+                    self.bounce_unroutable(entry, id, destination);
                 }
                 Next::Deliver(entry, ..) if slot => self.hand_out(entry),
                 Next::Deliver(entry, ..) => {
@@ -54,9 +53,7 @@ impl Manager {
                 Next::Suspended { entry, destination, due, attempts, .. } => {
                     self.suspend(entry, destination, due, attempts);
                 }
-                Next::Expired(entry, id, destination) => {
-                    self.undeliverable.push_back(Undeliverable::Expired(entry, id, destination));
-                }
+                Next::Expired(entry, id, destination) => self.give_up_waiting(entry, id, destination),
                 Next::Sleep(_) | Next::Blocked | Next::Empty => {
                     self.waits_for_due = true;
                     return;
@@ -66,9 +63,8 @@ impl Manager {
         self.has_more = true;
     }
 
-    fn is_unrouted(&self, entry: EntryId) -> bool {
-        let queued = self.mail.scheduler.entry(entry);
-        queued.is_some_and(|queued| self.mail.scheduler.next_hop(queued.destination) == NO_ROUTE)
+    fn is_unrouted(&self, destination: DestinationId) -> bool {
+        self.mail.scheduler.next_hop(destination) == NO_ROUTE
     }
 
     /// Gives an entry to the agent that the pool names. The caller has seen that there is one.

@@ -17,15 +17,8 @@ use std::time::Duration;
 /// Wait before a bounce that could not be written is tried again.
 const BOUNCE_RETRY: Duration = Duration::from_secs(60);
 
-/// While so many bounces are being written no more are made, but of what agents report: they have their content in memory.
-const BOUNCES_MAX: usize = 1024;
-
-/// What is to be bounced, by its entry.
-pub(crate) enum Undeliverable {
-    Unrouted(EntryId),
-    /// It waited for a dead destination until it was too old; the scheduler has dropped its entry.
-    Expired(EntryId, QueueId, DestinationId),
-}
+/// While so many bounces are being written nothing is begun: they have their content in memory.
+pub(crate) const BOUNCES_MAX: usize = 1024;
 
 impl Manager {
     /// Takes in a message that is durable; recipients without a route are bounced at once, unless too many bounces are
@@ -37,23 +30,6 @@ impl Manager {
         let unroutable = self.mail.admit_routable(id, stored);
         if !unroutable.is_empty() {
             self.unroutable(id, unroutable);
-        }
-    }
-
-    /// The next that waits for its bounce, if there is one and it may be bounced now.
-    pub(crate) fn next_undeliverable(&mut self) -> Option<Undeliverable> {
-        if self.bounces < BOUNCES_MAX { self.undeliverable.pop_front() } else { None }
-    }
-
-    pub(crate) fn bounce_undeliverable(&mut self, what: Undeliverable) {
-        match what {
-            Undeliverable::Unrouted(entry) => {
-                let Some(queued) = self.mail.scheduler.entry(entry) else { return };
-                if self.bring_in(entry, queued.id, queued.destination).is_some() {
-                    self.bounce_unroutable(entry);
-                }
-            }
-            Undeliverable::Expired(entry, id, destination) => self.give_up_waiting(entry, id, destination),
         }
     }
 
@@ -72,8 +48,11 @@ impl Manager {
         }
     }
 
-    /// They were held, or their bounce could not be written before: now it is their time.
-    fn bounce_unroutable(&mut self, entry: EntryId) {
+    /// An entry of recipients without a route, whose time it is.
+    pub(crate) fn bounce_unroutable(&mut self, entry: EntryId, id: QueueId, destination: DestinationId) {
+        if self.bring_in(entry, id, destination).is_none() {
+            return;
+        }
         match self.mail.end_entry(epoch_now(), entry) {
             // nothing but the bounce is tried again
             Some(Batch { id, recipients, is_told: true, .. }) => self.give_up_unrouted(id, recipients),
@@ -169,7 +148,8 @@ impl Manager {
         self.mail.park(entry);
     }
 
-    fn give_up_waiting(&mut self, entry: EntryId, id: QueueId, destination: DestinationId) {
+    /// It waited for a dead destination until it was too old; the scheduler has dropped its entry.
+    pub(crate) fn give_up_waiting(&mut self, entry: EntryId, id: QueueId, destination: DestinationId) {
         if self.bring_in(entry, id, destination).is_none() {
             return;
         }

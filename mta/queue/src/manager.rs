@@ -3,7 +3,6 @@
 use crate::agents::Agents;
 use crate::control::{Control, Imports};
 use crate::endings::End;
-use crate::giving_up::Undeliverable;
 use crate::intake::Intake;
 use crate::log::Log;
 use crate::mail::Mail;
@@ -71,8 +70,6 @@ pub(crate) struct Manager {
     pub(crate) has_more: bool,
     /// Chosen by the scheduler; their agents are being started.
     pub(crate) waiting: VecDeque<EntryId>,
-    /// Chosen by the scheduler while too many bounces were being written.
-    pub(crate) undeliverable: VecDeque<Undeliverable>,
     pub(crate) delivered: u64,
     pub(crate) bounced: u64,
     /// Of the disk, since the start.
@@ -126,7 +123,6 @@ impl Manager {
             waits_for_due: false,
             has_more: false,
             waiting: VecDeque::new(),
-            undeliverable: VecDeque::new(),
             delivered: 0,
             bounced: 0,
             alarms: 0,
