@@ -107,7 +107,7 @@ impl Connection {
         match (&mut received.request.content, &received.file) {
             // its memory is not needed while the peer thinks about it
             (Content::Inline(bytes), _) => {
-                self.session.send_body_owned(std::mem::take(bytes), &mut self.out);
+                self.session.send_body(std::mem::take(bytes), &mut self.out);
             }
             (Content::Descriptor { offset, length }, Some(file)) => self.send_file(file, *offset, *length)?,
             (Content::Descriptor { .. }, None) => {

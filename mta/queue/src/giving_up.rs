@@ -21,10 +21,10 @@ const BOUNCE_RETRY: Duration = Duration::from_secs(60);
 pub(crate) const BOUNCES_MAX: usize = 1024;
 
 impl Manager {
-    /// Takes in a message that is durable; recipients without a route are bounced at once, unless too many bounces are
-    /// being written.
+    /// Takes in a message that is durable; recipients without a route are bounced at once, unless it is held or too many
+    /// bounces are being written.
     pub(crate) fn admit_or_bounce(&mut self, id: QueueId, stored: Stored) {
-        if self.bounces >= BOUNCES_MAX {
+        if stored.status.held || self.bounces >= BOUNCES_MAX {
             return self.mail.admit(id, stored);
         }
         let unroutable = self.mail.admit_routable(id, stored);

@@ -70,13 +70,11 @@ impl Mail {
         self.admit_only(id, stored, &pending, true);
     }
 
-    /// As [`Mail::admit`], and returns the recipients for which there is no route: the caller bounces them. Those of a
-    /// held message wait.
+    /// As [`Mail::admit`], but returns the recipients for which there is no route: the caller bounces them.
     pub fn admit_routable(&mut self, id: QueueId, stored: Stored) -> Vec<u16> {
-        let (envelope, held) = (&stored.envelope, stored.status.held);
-        let (pending, unroutable): (Vec<u16>, _) = pending(&stored.status).into_iter().partition(|index| {
-            held || self.routes.next_hop(&envelope.recipients[usize::from(*index)]).is_some()
-        });
+        let to = |index: &u16| &stored.envelope.recipients[usize::from(*index)];
+        let (pending, unroutable): (Vec<u16>, _) =
+            pending(&stored.status).into_iter().partition(|index| self.routes.next_hop(to(index)).is_some());
         self.admit_only(id, stored, &pending, unroutable.is_empty());
         unroutable
     }

@@ -8,6 +8,7 @@ use crate::Protocol;
 use crate::reply::ParsedReply;
 use crate::stage::Stage;
 use crate::status::{EnhancedStatus, Severity};
+use std::borrow::Cow;
 use std::time::Instant;
 
 impl Session {
@@ -17,19 +18,12 @@ impl Session {
     /// After BDAT the pieces must be of the promised size in all, with no CR or LF on its own: the server is told the
     /// size before it gets them, so nothing can be mended on the way. Else the session is over, and the driver must drop
     /// the connection.
-    pub fn send_body(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+    ///
+    /// A piece that is not needed any more is given as a `Vec`: if it goes on the wire as it is, its memory becomes that of
+    /// an empty `out`.
+    pub fn send_body<'a>(&mut self, chunk: impl Into<Cow<'a, [u8]>>, out: &mut Vec<u8>) {
         if matches!(self.state, State::Body { .. })
-            && let Err(misfit) = self.framing.add(chunk, out)
-        {
-            self.break_off_body(misfit);
-        }
-    }
-
-    /// As [`Session::send_body`], of a piece that is not needed any more: if it goes on the wire as it is, its memory
-    /// becomes that of an empty `out`.
-    pub fn send_body_owned(&mut self, chunk: Vec<u8>, out: &mut Vec<u8>) {
-        if matches!(self.state, State::Body { .. })
-            && let Err(misfit) = self.framing.add_owned(chunk, out)
+            && let Err(misfit) = self.framing.add(chunk.into(), out)
         {
             self.break_off_body(misfit);
         }

@@ -3,6 +3,7 @@
 //! It must not know replies.
 
 use crate::stuff::{DotStuffer, has_bare_newline};
+use std::borrow::Cow;
 use std::io::Write;
 
 /// What a message's bytes are put through.
@@ -13,26 +14,14 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// A piece of the message.
-    pub fn add(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Misfit> {
-        match self {
-            Framing::Stuffed(stuffer) => {
-                stuffer.stuff(chunk, out);
-                Ok(())
-            }
-            Framing::Counted(count) => count.add(chunk, out),
+    /// A piece of the message. The memory of one that is given away may become `out`'s.
+    pub fn add(&mut self, chunk: Cow<'_, [u8]>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        match (self, chunk) {
+            (Framing::Stuffed(stuffer), Cow::Borrowed(chunk)) => stuffer.stuff(chunk, out),
+            (Framing::Stuffed(stuffer), Cow::Owned(chunk)) => stuffer.stuff_owned(chunk, out),
+            (Framing::Counted(count), chunk) => return count.add(&chunk, out),
         }
-    }
-
-    /// As [`Framing::add`]; where nothing is to be changed and `out` is empty, the piece's memory becomes `out`'s.
-    pub fn add_owned(&mut self, chunk: Vec<u8>, out: &mut Vec<u8>) -> Result<(), Misfit> {
-        match self {
-            Framing::Stuffed(stuffer) => {
-                stuffer.stuff_owned(chunk, out);
-                Ok(())
-            }
-            Framing::Counted(count) => count.add(&chunk, out),
-        }
+        Ok(())
     }
 
     /// The message is complete.
@@ -116,7 +105,7 @@ mod tests {
         let (mut framing, mut out) = (Framing::Counted(Count::new(size)), Vec::new());
         let result = pieces
             .iter()
-            .try_for_each(|piece| framing.add(piece, &mut out))
+            .try_for_each(|piece| framing.add(Cow::Borrowed(piece), &mut out))
             .and_then(|()| framing.end(&mut out));
         (out, result)
     }

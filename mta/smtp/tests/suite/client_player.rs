@@ -163,7 +163,7 @@ impl Player {
                 self.begun_late = self.closed;
                 self.session.begin(transaction(rest), self.now, &mut self.out);
             }
-            "body" => self.session.send_body(&unescape(rest), &mut self.out),
+            "body" => self.session.send_body(unescape(rest), &mut self.out),
             "finish" => self.session.finish_body(self.now, &mut self.out),
             "abandon" => self.session.abandon_body(rest, self.now),
             "wrote" => self.session.wrote(self.now),
